@@ -1,0 +1,141 @@
+# Needs GNU make, bash and Python 3.11+ with venv. Everything is made inside this tree; HOME is neither read nor written.
+#
+#   make demo [ARGS=--keep]      the main job, with no key and no network
+#   make test                    lint, types, contracts, tests: the line that CI runs
+#   make lint | pytest           its two halves; make pytest ARGS="-k budget"
+#   make bench [BENCH=..] [QUICK=1]
+#   make docs | lock | clean
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+PYTHON ?= python3
+ARGS ?=
+export BENCH QUICK
+
+# Caches of pip, zizmor and friends stay in the tree. Settings of the caller's Python must not leak into ours.
+export XDG_CACHE_HOME := $(CURDIR)/.cache
+export PIP_CACHE_DIR := $(CURDIR)/.cache/pip
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP VIRTUAL_ENV PIP_USER PIP_TARGET PIP_PREFIX PIP_REQUIRE_VIRTUALENV
+
+BIN := .venv/bin
+RUN := $(BIN)/python -I -m
+PIP := $(RUN) pip --quiet install
+# A copied tree has a .venv that points at the original: the path is part of the stamp's name.
+HERE := $(firstword $(shell pwd | cksum))
+RUNTIME := .venv/.runtime-$(HERE)
+PROJECT := .venv/.project-$(HERE)
+DEV := .venv/.dev-$(HERE)
+SOURCES := bot tests $(wildcard bench)
+WORKFLOWS = $(wildcard .github/workflows/*.yml .github/workflows/*.yaml)
+
+.PHONY: help demo test bench lint docs lock clean pytest venv
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+# --- the virtual environment ------------------------------------------------------------------------------------------
+
+ifeq ($(origin PYTHON),file)
+CANDIDATES := $(PYTHON) python3.13 python3.12 python3.11 python3.14
+else
+CANDIDATES := $(PYTHON)
+endif
+
+$(RUNTIME): requirements.lock
+	@for candidate in $(CANDIDATES); do \
+	  if "$$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$candidate; break; fi; \
+	done; \
+	if [ -z "$${found:-}" ]; then \
+	  echo "Ostler needs Python 3.11 or newer with the venv module; none of these is: $(CANDIDATES). Install one or name it: make PYTHON=/path/to/python3" >&2; \
+	  exit 1; \
+	fi; \
+	echo "Making .venv with $$("$$found" --version) (once, and after a change of the lock files)"; \
+	rm -rf .venv; \
+	"$$found" -m venv .venv
+	@$(PIP) --require-hashes -r requirements.lock
+	@touch $@
+
+$(PROJECT): pyproject.toml $(RUNTIME)
+	@$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(DEV): requirements-dev.lock $(PROJECT)
+	@$(PIP) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+venv: $(DEV)
+
+# --- what people type -------------------------------------------------------------------------------------------------
+
+demo: $(PROJECT)
+	@$(RUN) bot demo $(ARGS)
+
+docs: $(PROJECT)
+	@$(RUN) bot docs $(ARGS)
+
+bench: $(DEV)
+	@$(BIN)/python -m bench $(ARGS)
+
+# Both halves always run, tests last, so that one look at the end says how things are.
+test: $(DEV)
+	@$(MAKE) --keep-going -j1 lint pytest
+
+pytest: $(DEV)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+clean:
+	rm -rf .venv .lock-venv .cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- gates ------------------------------------------------------------------------------------------------------------
+
+GATES := lint-ruff lint-format lint-types lint-contracts lint-zizmor lint-workflows
+.PHONY: $(GATES)
+
+# Every gate runs, two at a time; each prints its own block, and any that fails fails the whole.
+lint: $(DEV)
+	@$(MAKE) --keep-going -j2 --output-sync=target $(GATES)
+
+lint-ruff: $(DEV)
+	@echo "== ruff check"
+	@$(BIN)/ruff check .
+
+lint-format: $(DEV)
+	@echo "== ruff format --check"
+	@$(BIN)/ruff format --check .
+
+lint-types: $(DEV)
+	@echo "== mypy --strict"
+	@$(BIN)/mypy --strict $(SOURCES)
+
+lint-contracts: $(DEV)
+	@echo "== lint-imports"
+	@$(BIN)/lint-imports --no-logo --cache-dir .cache/import-linter
+
+lint-zizmor: $(DEV)
+	@echo "== zizmor"
+	@$(BIN)/zizmor --offline --no-progress --persona=auditor --strict-collection .github $(wildcard action.yml)
+
+lint-workflows: $(DEV)
+	@echo "== check-jsonschema"
+	@$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows $(WORKFLOWS)
+	@$(if $(wildcard action.yml),$(BIN)/check-jsonschema --builtin-schema vendor.github-actions action.yml)
+
+# --- lock files -------------------------------------------------------------------------------------------------------
+
+UV := .lock-venv/bin/uv
+COMPILE = $(UV) pip compile pyproject.toml --group build --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--no-config --default-index https://pypi.org/simple --no-emit-index-url --no-emit-find-links --quiet --custom-compile-command 'make lock'
+
+# Keeps what is locked where it still fits; make lock ARGS=--upgrade moves everything.
+lock:
+	@$(PYTHON) -m venv .lock-venv
+	@.lock-venv/bin/python -I -m pip --quiet install 'uv==0.13.8'
+	@UV_CACHE_DIR=.cache/uv $(COMPILE) $(ARGS) -o requirements.lock
+	@UV_CACHE_DIR=.cache/uv $(COMPILE) $(ARGS) --extra dev -c requirements.lock -o requirements-dev.lock

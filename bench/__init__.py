@@ -1,0 +1,1 @@
+"""Measurements of Ostler beside others that do the same work: `make bench`. See `bench/README.md`."""

@@ -1,0 +1,40 @@
+"""S1: how long `ostler --help` takes, beside the interpreter that does nothing."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+REPETITIONS, QUICK = 20, 5
+
+
+def run(*, quick: bool) -> dict[str, dict[str, Any]]:
+    """Medians in seconds over interleaved runs, after one of each that does not count."""
+    commands = {
+        "help_s": (str(Path(sys.executable).with_name("ostler")), "--help"),
+        "module_help_s": (sys.executable, "-I", "-m", "bot", "--help"),
+        "python": (sys.executable, "-c", "pass"),
+    }
+    taken: dict[str, list[float]] = {name: [] for name in commands}
+    for number in range((QUICK if quick else REPETITIONS) + 1):
+        for name, command in commands.items():
+            seconds = _time(command)
+            if number:
+                taken[name].append(seconds)
+    medians = {name: statistics.median(values) for name, values in taken.items()}
+    python = medians.pop("python")
+    return {
+        name: {"value": round(value, 4), "unit": "s", "beside": {"python": round(python, 4)}, "ratio": {"python": round(value / python, 2)}}
+        for name, value in medians.items()
+    }
+
+
+def _time(command: Sequence[str]) -> float:
+    began = time.monotonic()
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    return time.monotonic() - began

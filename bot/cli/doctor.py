@@ -1,0 +1,138 @@
+"""`ostler doctor`: what a run needs, looked at one by one, each with how to mend it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+from rich.markup import escape
+
+from bot.cli.rooms import pricing
+from bot.cli.run import repo_config
+from bot.cli.state import sessions
+from bot.config import VENDORS, RepoConfig, Settings, load_settings
+from bot.core.errors import UserError
+from bot.core.selection import ModelClass
+from bot.llm.prices import TABLE_DATED
+from bot.workspace.checkout import Checkout
+from bot.workspace.sandbox import Sandbox
+from bot.workspace.workplace import look
+
+PRICES_OLD_DAYS = 30
+SYMBOLS = {"ok": "✔", "warn": "!", "bad": "✘"}
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing looked at. `bad` stops a run, `warn` limits it."""
+
+    name: str
+    state: Literal["ok", "warn", "bad"]
+    detail: str
+
+
+def doctor(path: Path, *, as_json: bool) -> int:
+    """Print what was found; 5 if anything would stop a run."""
+    items = list(_items(path))
+    if as_json:
+        print(json.dumps([asdict(item) for item in items]))
+    else:
+        console = Console(highlight=False)
+        styles = {"ok": "green", "warn": "yellow", "bad": "bold red"}
+        for item in items:
+            console.print(f"[{styles[item.state]}]{SYMBOLS[item.state]}[/] {item.name:<10} {escape(item.detail)}", soft_wrap=True)
+    return 5 if any(item.state == "bad" for item in items) else 0
+
+
+def _items(path: Path) -> Iterator[Item]:
+    yield _git()
+    yield _sandbox()
+    try:
+        settings = load_settings()
+    except UserError as error:
+        yield Item("settings", "bad", str(error))
+        return
+    yield from _keys(settings)
+    yield _state(settings)
+    yield from _checkout(path, settings)
+
+
+def _git() -> Item:
+    found = shutil.which("git")
+    return Item("git", "ok", found) if found else Item("git", "bad", "not found: install git 2.38 or newer")
+
+
+def _sandbox() -> Item:
+    with tempfile.TemporaryDirectory(prefix="ostler-doctor-") as made:
+        report = Sandbox(Path(made)).probe()
+    if report.full:
+        return Item("sandbox", "ok", f"{report.tier}: " + ", ".join(probe.name for probe in report.probes))
+    return Item("sandbox", "bad", report.advice)
+
+
+def _keys(settings: Settings) -> Iterator[Item]:
+    for vendor in VENDORS:
+        where = getattr(settings, f"{vendor}_base_url") or "the vendor's own address"
+        if settings.key(vendor):
+            yield Item(vendor, "ok", f"key set, asked at {where}")
+        else:
+            yield Item(
+                vendor, "warn", f"no key: set {vendor.upper()}_API_KEY" + (" for a second opinion" if settings.vendors else "")
+            )
+    if not settings.vendors:
+        yield Item("models", "warn", 'without a key only the mechanical fixers work, for example --issue "Remove unused imports"')
+
+
+def _state(settings: Settings) -> Item:
+    root = sessions(settings).root
+    try:
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryFile(dir=root):
+            return Item("state", "ok", str(root))
+    except OSError as error:
+        return Item("state", "bad", f"{root} cannot be written ({error.strerror}): set OSTLER_STATE_DIR to a folder that can")
+
+
+def _checkout(path: Path, settings: Settings) -> Iterator[Item]:
+    try:
+        checkout = Checkout.open(path)
+        config = repo_config(checkout)
+    except UserError as error:
+        yield Item("checkout", "bad", str(error))
+        return
+    dirty = checkout.dirty()
+    where = f"{checkout.root} at {checkout.head[:12]} ({checkout.branch or 'detached HEAD'})"
+    yield Item(
+        "checkout",
+        "warn" if dirty else "ok",
+        f"{where}, {len(dirty)} paths not committed: commit or stash them" if dirty else where,
+    )
+    yield from _prices(settings, config)
+    profile = look(checkout, config.verify.python)
+    if profile.test_runner is None:
+        yield Item("tests", "warn", f"none found: changes stay 'not verified' ({'; '.join(profile.reasons)})")
+    else:
+        yield Item("tests", "ok", f"{profile.test_runner} with {profile.python}: {'; '.join(profile.reasons)}")
+
+
+def _prices(settings: Settings, config: RepoConfig) -> Iterator[Item]:
+    price = pricing(config)
+    for model in config.models.available(settings.vendors):
+        try:
+            price(model.vendor, model.model)
+        except UserError as error:
+            yield Item("prices", "bad", str(error))
+            return
+    age = (datetime.now(UTC) - datetime.fromisoformat(TABLE_DATED).replace(tzinfo=UTC)).days
+    state: Literal["ok", "warn"] = "warn" if age > PRICES_OLD_DAYS else "ok"
+    names = ", ".join(
+        model.model for model in config.models.available(settings.vendors) if model.model_class is not ModelClass.MECHANICAL
+    )
+    yield Item("prices", state, f"table of {TABLE_DATED}, {age} days old" + (f": {names}" if names else ""))

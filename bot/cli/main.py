@@ -1,0 +1,151 @@
+"""The terminal door: reads the command line and leaves the rest to one module per command, imported when it is called.
+
+The only broad catch is here: what a person can mend is one sentence on standard error, a traceback is only for a bug.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bot.core.errors import OstlerError, UserError
+
+app = typer.Typer(
+    help="Turns an issue into a proven, audited branch, inside a budget. Start with `ostler demo`.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+sessions_app = typer.Typer(help="The runs of this machine.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(sessions_app, name="sessions")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON: the result is the last line of standard output.")]
+Session = Annotated[str, typer.Argument(help="A session's id, or its name for the newest of that name.")]
+Approve = Annotated[str | None, typer.Option(help="Approve the contract with this digest.", metavar="DIGEST")]
+MaxCost = Annotated[float | None, typer.Option(help="Most that the run may cost, in dollars.", metavar="DOLLARS")]
+
+
+@app.command()
+def run(
+    path: Annotated[Path, typer.Argument(help="A clean git checkout.")],
+    issue: Annotated[
+        str, typer.Option(help="What to do: a text, a file that holds it, or - for standard input.", metavar="TEXT|FILE|-")
+    ],
+    max_cost: MaxCost = None,
+    approve: Annotated[bool, typer.Option("--approve", help="Approve the plan beforehand, whatever the rule says.")] = False,
+    session: Annotated[str | None, typer.Option(help="Name of the session.", metavar="NAME")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the strategy and change nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Plan, build, prove and audit a change of the checkout at PATH; leaves a branch, a patch and a report."""
+    from bot.cli.run import run as door
+
+    _end(door(path, issue, max_cost=max_cost, approve=approve, session=session, dry_run=dry_run, as_json=as_json))
+
+
+@app.command()
+def resume(session: Session, approve: Approve = None, max_cost: MaxCost = None, as_json: Json = False,
+           stop: Annotated[bool, typer.Option("--stop", help="End the run instead.")] = False) -> None:  # fmt: skip
+    """Go on with a run that was killed, or that waits for approval or money."""
+    from bot.cli.run import resume as door
+
+    _end(door(session, approve=approve, max_cost=max_cost, stop=stop, as_json=as_json))
+
+
+@app.command()
+def replay(
+    session: Session,
+    execute: Annotated[
+        bool, typer.Option("--execute", help="Do it all again in a fresh worktree, with the recorded answers.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Read a session's journal again, check it, and show what happened; costs nothing."""
+    from bot.cli.replay import replay as door
+
+    _end(door(session, execute=execute, as_json=as_json))
+
+
+@sessions_app.command("list")
+def sessions_list(as_json: Json = False) -> None:
+    """All sessions, newest first."""
+    from bot.cli.sessions import list_sessions as door
+
+    _end(door(as_json=as_json))
+
+
+@sessions_app.command("show")
+def sessions_show(session: Session, as_json: Json = False) -> None:
+    """One session: its state, phases, cost and files."""
+    from bot.cli.sessions import show as door
+
+    _end(door(session, as_json=as_json))
+
+
+@app.command()
+def doctor(path: Annotated[Path, typer.Argument(help="A checkout to look at.")] = Path("."), as_json: Json = False) -> None:
+    """Check keys, configuration, sandbox and tools, and say how to mend what is amiss."""
+    from bot.cli.doctor import doctor as door
+
+    _end(door(path, as_json=as_json))
+
+
+@app.command()
+def demo(
+    script: Annotated[Path | None, typer.Option(help="Another script for the scripted models.", metavar="FILE")] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="A new folder for what the demo makes; by default a temporary one.", metavar="DIR")
+    ] = None,
+) -> None:
+    """The whole local loop on an example repository, without a key: the models are scripted, all else is real."""
+    from bot.cli.demo import demo as door
+
+    _end(door(script=script, folder=folder))
+
+
+@app.command()
+def docs(check: Annotated[bool, typer.Option("--check", help="Only say whether they are in step.")] = False) -> None:
+    """Write the parts of docs/ that are made from the code."""
+    from bot.cli.docs import docs as door
+
+    _end(door(check=check))
+
+
+def _end(code: int) -> None:
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    as_json = "--json" in sys.argv
+    try:
+        code = app(standalone_mode=False)
+    except UserError as error:
+        code = _refuse(str(error), error.exit_code, as_json=as_json)
+    except typer.TyperException as error:
+        code = _refuse(f"{error.format_message()} `ostler --help` shows what there is.", 1, as_json=as_json)
+    except (KeyboardInterrupt, typer.Abort):
+        code = _refuse(
+            "Interrupted. Nothing is lost: `ostler sessions list` names the session, `ostler resume` goes on.",
+            130,
+            as_json=as_json,
+        )
+    except OstlerError as error:
+        code = _refuse(str(error), error.exit_code, as_json=as_json)
+        raise
+    finally:
+        sys.stdout.flush()
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _refuse(sentence: str, code: int, *, as_json: bool) -> int:
+    """One sentence on standard error; with --json also as the last line of standard output."""
+    print(f"ostler: {sentence}", file=sys.stderr)
+    if as_json:
+        print(json.dumps({"error": sentence, "exit_code": code}))
+    return code

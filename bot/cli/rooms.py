@@ -1,0 +1,43 @@
+"""Builds the rooms of a run from the settings: the one place where keys meet clients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bot.cli.state import utc_now
+from bot.config import RepoConfig, Settings
+from bot.core.budget import Rates
+from bot.llm import anthropic, openai
+from bot.llm.model import Model
+from bot.llm.prices import rates
+from bot.loop.perform import Ask, Rooms
+from bot.store.session import SessionFolder
+from bot.workspace.checkout import Checkout
+from bot.workspace.workplace import Workplace
+
+
+def rooms(folder: SessionFolder, checkout: Checkout, settings: Settings, config: RepoConfig, ask: Ask | None) -> Rooms:
+    """The rooms of the session in `folder`."""
+    return Rooms(Workplace(folder.path, checkout), models(settings), pricing(config), ask, utc_now)
+
+
+def models(settings: Settings) -> dict[str, Model]:
+    """A client for each vendor whose key is set. No SDK is loaded before the first call."""
+    found: dict[str, Model] = {}
+    if key := settings.key("anthropic"):
+        url = settings.anthropic_base_url or anthropic.PUBLIC_URL
+        found["anthropic"] = anthropic.AnthropicModel(key, url, streaming=settings.streaming)
+    if key := settings.key("openai"):
+        url = settings.openai_base_url or openai.PUBLIC_URL
+        found["openai"] = openai.OpenAIModel(key, url, streaming=settings.streaming)
+    return found
+
+
+def pricing(config: RepoConfig) -> Callable[[str, str], Rates]:
+    """Prices of the configuration first, then those of the bundled table."""
+    own = {price.model: price.rates() for price in config.prices}
+
+    def price(vendor: str, model: str) -> Rates:
+        return own.get(model) or rates(vendor, model)
+
+    return price

@@ -1,0 +1,248 @@
+"""`ostler run` and `ostler resume`: from a checkout and a text to a driven run, and what is left to say at its end."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import sys
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from bot.cli.rooms import rooms
+from bot.cli.state import sessions, utc_now
+from bot.cli.terminal import asker, watcher
+from bot.config import CONFIG_PATH, RepoConfig, Settings, load_settings, micro, parse_config
+from bot.core.budget import dollars
+from bot.core.effects import AskPerson
+from bot.core.errors import BadInput, SetupError
+from bot.core.events import Answered, BudgetRaised, RunRequested, StopRequested
+from bot.core.run import Run, short
+from bot.core.strategy import Settings as RunSettings
+from bot.core.strategy import compile_strategy
+from bot.core.summary import exit_code, line
+from bot.core.ticket import Ticket, freeze
+from bot.core.triage_fixers import fixers_for
+from bot.loop.driver import Driver
+from bot.loop.projections import headline, project
+from bot.store.journal import Journal
+from bot.store.session import SessionFolder
+from bot.workspace.checkout import Checkout
+from bot.workspace.search import read_at
+from bot.workspace.workplace import Workplace
+
+DIRTY_SHOWN = 3
+
+
+def run(
+    path: Path, issue: str, *, max_cost: float | None, approve: bool, session: str | None, dry_run: bool, as_json: bool
+) -> int:
+    """Start a run. Everything that can be refused is refused before anything is made."""
+    ticket = freeze(*issue_text(issue))
+    environment = load_settings()
+    if path.is_file():
+        raise BadInput(f"{path} is a file: name the folder of the checkout.")
+    checkout = Checkout.open(path)
+    config = repo_config(checkout)
+    settings = run_settings(environment, config, max_cost, approved=approve)
+    refuse_early(ticket, settings)
+    if dry_run:
+        return show_strategy(ticket, settings, as_json=as_json)
+    if changed := checkout.dirty():
+        named = ", ".join(changed[:DIRTY_SHOWN]) + (" and more" if len(changed) > DIRTY_SHOWN else "")
+        raise SetupError(f"The checkout has changes that are not committed ({named}): commit or stash them first.")
+    folder = sessions(environment).create(
+        session or slug(ticket.title),
+        at=utc_now(),
+        repository=str(checkout.root),
+        goal=ticket.title,
+        exclusive=session is not None,
+    )
+    request = RunRequested(folder.id, "run-01", ticket, checkout.head, settings, secrets.token_hex(6))
+    journal = Journal(folder.journal_path, utc_now)
+    room = rooms(folder, checkout, environment, config, None if as_json else asker())
+    driver = Driver(journal, room.perform, room.present, [watcher(quiet=as_json)])
+    driver.feed(request)
+    return finish(folder, driver, room.workplace, as_json=as_json)
+
+
+def resume(name: str, *, approve: str | None, max_cost: float | None, stop: bool, as_json: bool) -> int:
+    """Go on with a run from its journal."""
+    environment = load_settings()
+    folder = sessions(environment).find(name)
+    journal = Journal(folder.journal_path, utc_now)
+    if not journal.records:
+        raise SetupError(f"The session {folder.id} ended before its run began: start it again with `ostler run`.")
+    checkout = Checkout.open(Path(folder.metadata().repository))
+    room = rooms(folder, checkout, environment, repo_config(checkout), None if as_json else asker())
+    driver = Driver(journal, room.perform, room.present, [watcher(quiet=as_json)])
+    state = driver.run
+    if state.over:
+        raise BadInput(f"The run is over ({state.state}): start a new one with `ostler run`.")
+    room.workplace.reopen(state)
+    if stop:
+        driver.feed(StopRequested("the command line"))
+    else:
+        answer(driver, approve, max_cost)
+        driver.recover()
+    return finish(folder, driver, room.workplace, as_json=as_json)
+
+
+def answer(driver: Driver, approve: str | None, max_cost: float | None) -> None:
+    """Feed what the person says, if it fits what the run waits for."""
+    waiting = driver.run.waiting
+    if approve is not None:
+        if waiting is None or waiting.what != "approval":
+            raise BadInput("The run does not wait for approval.")
+        if len(approve) < len(short(waiting.digest)) or not waiting.digest.startswith(approve.lower()):
+            raise BadInput(f"{approve!r} is not the digest of this plan: it is {short(waiting.digest)}.")
+        driver.answer(Answered(waiting.digest, "approved", "the command line"), AskPerson)
+    if max_cost is not None:
+        cap = micro(max_cost, "--max-cost")
+        if waiting is None or waiting.what != "budget":
+            raise BadInput("The run does not wait for money.")
+        if cap <= driver.run.ledger.run_cap:
+            raise BadInput(f"--max-cost has to be more than the {dollars(driver.run.ledger.run_cap)} there were.")
+        driver.feed(BudgetRaised(cap, "the command line"))
+
+
+def finish(folder: SessionFolder, driver: Driver, workplace: Workplace, *, as_json: bool) -> int:
+    """Drive to the end or to a gate, write what people read, and say how it stands."""
+    state = driver.drive()
+    seconds = (datetime.now(UTC) - datetime.fromisoformat(folder.metadata().started_at)).total_seconds()
+    patch = workplace.worktree.patch(state.base_tree, state.changeset.tree) if state.changeset and state.changeset.files else b""
+    project(folder, state, patch=patch, at=utc_now(), seconds=seconds)
+    if as_json:
+        print(json.dumps(line(state)))
+    else:
+        tell(folder, state, seconds)
+    return exit_code(state)
+
+
+def tell(folder: SessionFolder, state: Run, seconds: float) -> None:
+    """The closing lines for a person."""
+    console = Console(highlight=False)
+    if note := state.request.settings.note:
+        console.print(escape(note), style="italic")
+    console.print(escape(headline(state, seconds)), style="bold green" if state.state == "DONE_SUCCESS" else "bold yellow")
+    if state.branch:
+        console.print(escape(f"  branch   {state.branch} ({state.head_sha[:12]})"), soft_wrap=True)
+    console.print(
+        escape(f"  cost     {dollars(state.ledger.spent)} of {dollars(state.ledger.run_cap)}, {len(state.ledger.charges)} calls")
+    )
+    console.print(escape(f"  report   {folder.path / 'report.md'}"), soft_wrap=True)
+    console.print(escape(f"  page     {folder.path / 'page.html'}"), soft_wrap=True)
+    if state.waiting:
+        how = (
+            f"--approve {short(state.waiting.digest)}"
+            if state.waiting.digest
+            else f"--max-cost {state.waiting.needed / 1_000_000:.2f}"
+        )
+        console.print(escape(f"  go on    ostler resume {folder.id} {how}"), soft_wrap=True)
+
+
+def issue_text(issue: str) -> tuple[str, str]:
+    """The text of `--issue` and where it came from.
+
+    Raises:
+        BadInput: a file that is not there or not text.
+    """
+    if issue == "-":
+        return _decoded(sys.stdin.buffer.read(), "standard input"), "standard input"
+    single = "\n" not in issue and len(issue) < 1_000
+    if single and os.path.isdir(issue):
+        raise BadInput(f"{issue} is a folder: name a file that holds the issue, or give its text.")
+    if single and os.path.isfile(issue):  # not Path's: that one raises where a text is longer than any file's name
+        return _decoded(_file(Path(issue)), issue), Path(issue).name
+    if single and re.fullmatch(r"\S+\.(?:md|txt|markdown|rst)", issue):
+        raise BadInput(f"There is no file {issue}: name a file that holds the issue, or give its text.")
+    return issue, "the command line"
+
+
+def _file(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read ({error.strerror}): mend its permissions, or give the issue's text.") from error
+
+
+def _decoded(raw: bytes, where: str) -> str:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{where} is not UTF-8 text (byte {error.start}): save it as UTF-8.") from error
+
+
+def repo_config(checkout: Checkout) -> RepoConfig:
+    """The configuration at the head commit: never the one in the working tree, which a branch under review could change."""
+    return parse_config(read_at(checkout, CONFIG_PATH))
+
+
+def run_settings(environment: Settings, config: RepoConfig, max_cost: float | None, *, approved: bool) -> RunSettings:
+    """Everything the doors decide, frozen for the run."""
+    money = Decimal(str(max_cost)) if max_cost is not None else config.budget.money
+    cap = micro(money, "--max-cost")
+    return RunSettings(
+        max_cost=cap,
+        call_cap=micro(config.budget.call, "budget.call") if config.budget.call else cap,
+        models=config.models.available(environment.vendors),
+        approval=config.approval,
+        preapproved_by="--approve on the command line" if approved else "",
+        max_turns=config.loop.max_turns,
+        tests=config.verify.tests,
+        python=config.verify.python,
+        quick_seconds=config.verify.quick_seconds,
+        full_seconds=config.verify.full_seconds,
+        allowed_paths=config.paths.allow,
+        denied_paths=config.paths.deny,
+        note=environment.note,
+    )
+
+
+def refuse_early(ticket: Ticket, settings: RunSettings) -> None:
+    """
+    Raises:
+        SetupError: a model is needed and there is no key.
+        BadInput: the goal is too vague to plan.
+    """
+    if fixers_for(ticket.title, ticket.body):
+        return
+    if not settings.models:
+        raise SetupError(
+            "This issue needs a model and no key is set: set ANTHROPIC_API_KEY or OPENAI_API_KEY (both give a second opinion). "
+            'Without a key Ostler does what its fixers can, for example --issue "Remove unused imports".'
+        )
+    if compile_strategy(ticket, settings).triage.vague:
+        raise BadInput(f"{ticket.title!r} is too vague to plan: say what should be different afterwards, and where.")
+
+
+def show_strategy(ticket: Ticket, settings: RunSettings, *, as_json: bool) -> int:
+    """Print what a run would do."""
+    strategy = compile_strategy(ticket, settings)
+    if as_json:
+        from dataclasses import asdict  # noqa: PLC0415
+
+        print(json.dumps({"digest": strategy.digest, **asdict(strategy)}))
+        return 0
+    console, seen = Console(highlight=False), strategy.triage
+    console.print(
+        escape(f"{strategy.profile} run, strategy {short(strategy.digest)}, at most {dollars(strategy.run_cap)}"), style="bold"
+    )
+    console.print(
+        escape(f"{seen.scope} {seen.category}, {seen.importance} importance, {seen.risk} risk, complexity {seen.score}")
+    )
+    for choice in strategy.choices:
+        console.print(escape(f"  {choice.role:<14} {choice.model.model:<20} {choice.reason}"), soft_wrap=True)
+    for plan in strategy.phases:
+        console.print(escape(f"  {plan.tier:<14} {plan.kind:<20} {'skipped: ' + plan.skip if plan.skip else ''}"), soft_wrap=True)
+    return 0
+
+
+def slug(title: str) -> str:
+    """A session name made of a title."""
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:40].strip("-") or "run"

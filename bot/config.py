@@ -1,0 +1,223 @@
+"""Settings: the machine's from the environment (`OSTLER_*`), the repository's from `.github/ostler.yml` of the base commit."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import yaml
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from bot.core.budget import MICRO, PriceTier, Rates
+from bot.core.errors import BadInput, SetupError
+from bot.core.selection import ModelClass, ModelId
+
+CONFIG_PATH = ".github/ostler.yml"
+VENDORS = ("anthropic", "openai")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+Dollars = Annotated[Decimal, Field(gt=0, le=10_000, allow_inf_nan=False)]
+
+
+def _either(name: str) -> Any:
+    """A setting under our own name or the vendor's."""
+    return Field(validation_alias=AliasChoices(f"OSTLER_{name}", name))
+
+
+class Settings(BaseSettings):
+    """What the environment says. Keys may also be given under the vendors' own names."""
+
+    model_config = SettingsConfigDict(env_prefix="OSTLER_", extra="ignore", populate_by_name=True)
+
+    anthropic_api_key: Annotated[SecretStr | None, _either("ANTHROPIC_API_KEY")] = None
+    openai_api_key: SecretStr | None = Field(
+        default=None, validation_alias=AliasChoices("OSTLER_OPENAI_API_KEY", "OPENAI_API_KEY")
+    )
+    anthropic_base_url: str | None = None
+    openai_base_url: str | None = None
+    streaming: bool = True
+    state_dir: Path | None = None
+
+    def key(self, vendor: str) -> str:
+        """The API key of `vendor`, or an empty string."""
+        secret: SecretStr | None = getattr(self, f"{vendor}_api_key")
+        return secret.get_secret_value().strip() if secret else ""
+
+    @property
+    def vendors(self) -> tuple[str, ...]:
+        """The vendors whose key is set."""
+        return tuple(vendor for vendor in VENDORS if self.key(vendor))
+
+    @property
+    def note(self) -> str:
+        """What a reader has to know about where the answers come from: a server on this machine is no vendor."""
+        places = sorted(
+            {url for url in (self.anthropic_base_url, self.openai_base_url) if url and urlsplit(url).hostname in LOOPBACK}
+        )
+        if not places:
+            return ""
+        where = ", ".join(places)
+        return f"Scripted run: the models' answers came from this machine ({where}), not from a vendor. All else is real."
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ClassModels(_Part):
+    """The model ids of one vendor by class."""
+
+    fast: str
+    balanced: str
+    advanced: str
+
+
+class Models(_Part):
+    """Which model stands for which class, and how long a call may take."""
+
+    anthropic: ClassModels = ClassModels(fast="claude-haiku-5-5", balanced="claude-sonnet-5-5", advanced="claude-opus-5-5")
+    openai: ClassModels = ClassModels(fast="gpt-6-luna", balanced="gpt-6.1-terra", advanced="gpt-6.1-sol")
+    prefer: Literal["anthropic", "openai"] = "anthropic"
+
+    def available(self, vendors: tuple[str, ...]) -> tuple[ModelId, ...]:
+        """The models whose vendor's key is set, the preferred vendor first."""
+        order = sorted(vendors, key=lambda vendor: vendor != self.prefer)
+        classes = (ModelClass.FAST, ModelClass.BALANCED, ModelClass.ADVANCED)
+        return tuple(ModelId(vendor, getattr(getattr(self, vendor), str(name)), name) for vendor in order for name in classes)
+
+
+class Budget(_Part):
+    """Dollars: the cap of a run, and of one call."""
+
+    money: Dollars = Decimal(2)
+    call: Dollars | None = None
+
+
+class Verify(_Part):
+    """How tests are run: `tests` are the files or ids of the whole suite, `python` an interpreter of the repository's own."""
+
+    tests: tuple[str, ...] = ()
+    python: str = ""
+    quick_seconds: int = Field(default=60, ge=1, le=3600)
+    full_seconds: int = Field(default=180, ge=1, le=7200)
+
+
+class Loop(_Part):
+    """Limits of the build loop."""
+
+    max_turns: int = Field(default=40, ge=1, le=500)
+
+
+class Paths(_Part):
+    """Glob patterns: where given, only `allow` may change; `deny` never may."""
+
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+
+
+class Price(_Part):
+    """Dollars per million tokens of one exact model id, where the bundled table does not know it."""
+
+    model: str
+    dated: str
+    input: Decimal = Field(ge=0, le=10_000, allow_inf_nan=False)
+    output: Decimal = Field(ge=0, le=10_000, allow_inf_nan=False)
+    cache_read: Decimal | None = Field(default=None, ge=0, le=10_000, allow_inf_nan=False)
+    cache_write: Decimal | None = Field(default=None, ge=0, le=10_000, allow_inf_nan=False)
+
+    def rates(self) -> Rates:
+        """An unstated cache price is the input price; the long write twice that."""
+        read, write = (self.input if price is None else price for price in (self.cache_read, self.cache_write))
+        tier = PriceTier(0, *(int(price * MICRO) for price in (self.input, self.output, read, write, max(write, self.input * 2))))
+        return Rates(self.model, self.dated, (tier,))
+
+
+class RepoConfig(_Part):
+    """`.github/ostler.yml`. Every key may be left out."""
+
+    version: Literal[1] = 1
+    approval: Literal["high-risk", "always", "never"] = "high-risk"
+    budget: Budget = Budget()
+    models: Models = Models()
+    verify: Verify = Verify()
+    loop: Loop = Loop()
+    paths: Paths = Paths()
+    prices: tuple[Price, ...] = ()
+
+
+def load_settings() -> Settings:
+    """The environment's settings.
+
+    Raises:
+        SetupError: a variable has a value that does not fit.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "_".join(str(part) for part in first["loc"]).upper().removeprefix("OSTLER_")
+        raise SetupError(f"OSTLER_{name}: {first['msg']}. Mend the variable or unset it.") from error
+
+
+def parse_config(raw: bytes | None, where: str = CONFIG_PATH) -> RepoConfig:
+    """The repository's configuration; None, where there is no file, is all defaults.
+
+    Raises:
+        SetupError: names file, line and reason.
+    """
+    if raw is None:
+        return RepoConfig()
+    try:
+        text = raw.decode("utf-8")
+        value, tree = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
+    except UnicodeDecodeError as error:
+        raise SetupError(f"{where}, line {raw[: error.start].count(10) + 1}: not UTF-8 text. Save the file as UTF-8.") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark else 1
+        raise SetupError(f"{where}, line {line}: not YAML ({getattr(error, 'problem', None) or error}).") from error
+    except (ValueError, RecursionError) as error:  # a date or number that is none, or nesting without end
+        raise SetupError(f"{where}, line 1: a value in the file cannot be read ({error}).") from error
+    if value is None:
+        return RepoConfig()
+    try:
+        return RepoConfig.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise SetupError(f"{where}, line {_line(tree, first['loc'])}: {key}: {first['msg']}.") from error
+
+
+def _line(node: Any, at: tuple[int | str, ...]) -> int:
+    """The line of the deepest node on the way to `at` that exists."""
+    line: int = node.start_mark.line + 1
+    for part in at:
+        if isinstance(node, yaml.MappingNode):
+            found = next(((key, value) for key, value in node.value if key.value == str(part)), None)
+            if found is None:
+                break
+            line, node = found[0].start_mark.line + 1, found[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return line
+
+
+def micro(amount: Decimal | float | str, what: str) -> int:
+    """Dollars as micro-dollars.
+
+    Raises:
+        BadInput: not a positive, finite amount.
+    """
+    try:
+        value = Decimal(str(amount))
+    except ArithmeticError as error:
+        raise BadInput(f"{what}: {amount!r} is no amount in dollars.") from error
+    if not value.is_finite() or not 1 <= value * MICRO <= 10_000 * MICRO:
+        raise BadInput(f"{what}: {amount} is no amount between 0 and 10,000 dollars.")
+    return int(value * MICRO)

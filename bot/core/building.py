@@ -1,0 +1,90 @@
+"""IMPLEMENT: a fixer or a model with tools changes the worktree; the runner takes the diff and the policy judges it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bot.core.calling import ask, reads
+from bot.core.conversation import Message, Text, ToolUse
+from bot.core.effects import RunFixers, TakeChangeset, UseTools
+from bot.core.errors import BugError
+from bot.core.events import ChangesetTaken, FixersRan, ModelReplied, ToolsUsed
+from bot.core.findings import Finding, merge
+from bot.core.flow import begins, close_tier, fail, go_back, go_on, pass_gate, skip_rest, to_gate
+from bot.core.machines import PhaseState, RunState
+from bot.core.phases import Kind, Role
+from bot.core.policy import check, remarks
+from bot.core.run import Run, Step
+from bot.core.selection import escalated
+
+CUT_OFF = "Your answer was cut off at its length limit. Go on with smaller steps: one tool call at a time."
+
+
+@begins(Kind.IMPLEMENT)
+def begin(run: Run) -> Step:
+    """Mechanical first; a model gets a fresh conversation with a brief, never a failed one's transcript."""
+    if run.compiled.fixers:
+        return run, (RunFixers(run.tree, run.compiled.fixers),)
+    default = next(choice for choice in run.compiled.choices if choice.role is Role.BUILDER)
+    choice = escalated(default, run.request.settings.models, run.attempt - 1)
+    return ask(run.with_phase(replace(run.phase, choice=choice)))
+
+
+def fixers_ran(run: Run, event: FixersRan) -> Step:
+    run = replace(run, tree=event.tree, fixer_reports=event.reports)
+    return run, (TakeChangeset(event.tree),)
+
+
+@reads(Kind.IMPLEMENT)
+def build_read(run: Run, event: ModelReplied) -> Step:
+    """Tool uses are carried out; words alone ask for the gate, whatever they claim."""
+    phase = run.phase
+    said = (Message("assistant", event.blocks),) if event.blocks else ()
+    run = run.with_phase(replace(phase, conversation=(*phase.conversation, *said)))
+    if any(isinstance(block, ToolUse) for block in event.blocks):
+        return run, (UseTools(event.call, run.tree),)
+    if event.stop == "max_output" and phase.turns < run.request.settings.max_turns and said:
+        again = Message("user", (Text(CUT_OFF),))
+        return ask(run.with_phase(replace(run.phase, conversation=(*run.phase.conversation, again))))
+    return run, (TakeChangeset(run.tree),)
+
+
+def tools_used(run: Run, event: ToolsUsed) -> Step:
+    """A turn cap ends the attempt with what there is: nothing is lost, and the gate decides."""
+    if not isinstance(run.pending, UseTools) or run.pending.call != event.call:
+        raise BugError(f"no tools are asked for by {event.call}")
+    phase = run.phase
+    answer = Message("user", event.results)
+    run = replace(run, tree=event.tree, refused=(*run.refused, *event.refused))
+    run = run.with_phase(replace(phase, conversation=(*phase.conversation, answer)))
+    if phase.turns >= run.request.settings.max_turns:
+        return run, (TakeChangeset(run.tree),)
+    return ask(run)
+
+
+def changeset_taken(run: Run, event: ChangesetTaken) -> Step:
+    """One bad entry, or one try to write where nobody may, refuses the whole changeset."""
+    if event.changeset.tree != run.tree:
+        raise BugError("the changeset is another tree's")
+    settings, changeset = run.request.settings, event.changeset
+    tried = tuple(
+        Finding("policy", "major", "path", path, "a write outside the repository's files was tried")
+        for path in dict.fromkeys(run.refused)
+    )
+    refusals = (*tried, *check(changeset, denied=settings.denied_paths, allowed=settings.allowed_paths))
+    run = to_gate(replace(run, changeset=changeset, findings=merge(refusals, remarks(changeset))))
+    if refusals:
+        told = "; ".join(f"{finding.place}: {finding.claim}" for finding in refusals[:5])
+        return fail(run, RunState.DONE_FAILED_POLICY_VIOLATION, f"the whole changeset is refused: {told}")
+    if not changeset.files:
+        return _nothing_changed(run)
+    return pass_gate(run)
+
+
+def _nothing_changed(run: Run) -> Step:
+    if not run.compiled.fixers:
+        return go_back(run, (Kind.IMPLEMENT,), ("nothing was changed",))
+    tier = run.phase.tier
+    run = run.phase_moved(PhaseState.COMPLETE, reason="the fixer found nothing to change")
+    run = skip_rest(run.moved(RunState.SNAPSHOT_CREATED).moved(RunState.PHASE_QUEUEING), "nothing was changed")
+    return go_on(close_tier(replace(run, outcome="nothing to change"), tier))

@@ -1,0 +1,107 @@
+"""What to do. A closed union of coarse effects, each answered by one event.
+
+Each names the room that carries it out. Where that room is not in this job the effect waits in the journal, its outbox, until
+a job that has the room takes the run up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from bot.core.reports import FixerCall
+from bot.core.selection import ModelId
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareWorkspace:
+    """Make the worktree, look at the repository, probe the sandbox. Answer: `WorkspaceReady`."""
+
+    room: ClassVar[str] = "workspace"
+    base_sha: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunBaseline:
+    """Run checks and tests on the base. Answer: `BaselineRan`."""
+
+    room: ClassVar[str] = "workspace"
+    tree: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunFixers:
+    """Run deterministic fixers on `tree`. Answer: `FixersRan`."""
+
+    room: ClassVar[str] = "workspace"
+    tree: str
+    calls: tuple[FixerCall, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PriceCall:
+    """Build the request of a call and look up its price, after waiting `wait` seconds. Answer: `CallPriced`."""
+
+    room: ClassVar[str] = "llm"
+    call: str
+    model: ModelId
+    wait: float
+
+
+@dataclass(frozen=True, slots=True)
+class SendCall:
+    """Send the request; its worst case is reserved. Answer: `ModelReplied` or `CallFailed`."""
+
+    room: ClassVar[str] = "llm"
+    call: str
+    model: ModelId
+    max_output: int
+
+
+@dataclass(frozen=True, slots=True)
+class UseTools:
+    """Carry out the tool uses of the reply to `call`, on the worktree as it is in `tree`. Answer: `ToolsUsed`."""
+
+    room: ClassVar[str] = "workspace"
+    call: str
+    tree: str
+
+
+@dataclass(frozen=True, slots=True)
+class TakeChangeset:
+    """Compare `tree` with the base. Answer: `ChangesetTaken`."""
+
+    room: ClassVar[str] = "workspace"
+    tree: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunProof:
+    """Run everything that proves `tree`. Answer: `ProofRan`."""
+
+    room: ClassVar[str] = "workspace"
+    tree: str
+
+
+@dataclass(frozen=True, slots=True)
+class AskPerson:
+    """Ask for approval of the contract with `digest`. Answer: `Answered`."""
+
+    room: ClassVar[str] = "person"
+    digest: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Commit `tree` on the base and make the branch. Answer: `Delivered`."""
+
+    room: ClassVar[str] = "workspace"
+    tree: str
+    branch: str
+    message: str
+
+
+Effect = (
+    PrepareWorkspace | RunBaseline | RunFixers | PriceCall | SendCall | UseTools | TakeChangeset | RunProof | AskPerson | Deliver
+)

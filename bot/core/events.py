@@ -1,0 +1,185 @@
+"""What happened. A closed union of frozen dataclasses; nothing else changes a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from bot.core.budget import Rates, Usage
+from bot.core.changeset import Changeset
+from bot.core.conversation import Block, ToolResult
+from bot.core.recovery import Billed, ErrorClass
+from bot.core.reports import FixerReport, Profile, SandboxReport
+from bot.core.strategy import Settings
+from bot.core.ticket import Ticket
+from bot.core.validation import CheckSet, Proof
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequested:
+    """A door accepted a ticket. `nonce` marks outside text in prompts, so that it cannot end its own block."""
+
+    session: str
+    run: str
+    ticket: Ticket
+    base_sha: str
+    settings: Settings
+    nonce: str
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """A file, or the part of it that fits, and why it was chosen."""
+
+    path: str
+    text: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspaceReady:
+    """The worktree stands, with the files of `base_tree`.
+
+    `listing` names the repository's files, `conventions` is its own guide for contributors.
+    """
+
+    base_tree: str
+    profile: Profile
+    sandbox: SandboxReport
+    listing: str
+    conventions: str
+    excerpts: tuple[Excerpt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineRan:
+    """Checks and tests of the base."""
+
+    checks: CheckSet
+
+
+@dataclass(frozen=True, slots=True)
+class FixersRan:
+    """The deterministic fixers ran; `tree` is the result."""
+
+    tree: str
+    reports: tuple[FixerReport, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CallPriced:
+    """A request was built: its digest, the most input tokens it can be billed for and the prices that hold."""
+
+    call: str
+    rates: Rates
+    input_bound: int
+    request_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReplied:
+    """An answer, and with it the bill: `rates` are those of the model that answered."""
+
+    call: str
+    model: str
+    rates: Rates
+    blocks: tuple[Block, ...]
+    stop: str
+    usage: Usage
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class CallFailed:
+    """No answer. `billed` `unknown` keeps the whole reservation."""
+
+    call: str
+    error: ErrorClass
+    billed: Billed
+    message: str
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolsUsed:
+    """The tools a reply asked for ran. `tree` is the worktree after them; `refused` are writes to forbidden places."""
+
+    call: str
+    tree: str
+    results: tuple[ToolResult, ...]
+    refused: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ChangesetTaken:
+    """The runner took the diff."""
+
+    changeset: Changeset
+
+
+@dataclass(frozen=True, slots=True)
+class ProofRan:
+    """Checks and tests of the result."""
+
+    proof: Proof
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A person decided over the contract with `digest`."""
+
+    digest: str
+    decision: Literal["approved", "declined"]
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetRaised:
+    """A person raised the run's cap to `max_cost` micro-dollars."""
+
+    max_cost: int
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The branch stands."""
+
+    branch: str
+    head_sha: str
+
+
+@dataclass(frozen=True, slots=True)
+class RoomFailed:
+    """A room could not do what an effect said."""
+
+    effect: str
+    error: Literal["environment", "policy"]
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested:
+    """A person ends the run."""
+
+    by: str
+
+
+Event = (
+    RunRequested
+    | WorkspaceReady
+    | BaselineRan
+    | FixersRan
+    | CallPriced
+    | ModelReplied
+    | CallFailed
+    | ToolsUsed
+    | ChangesetTaken
+    | ProofRan
+    | Answered
+    | BudgetRaised
+    | Delivered
+    | RoomFailed
+    | StopRequested
+)

@@ -1,0 +1,164 @@
+"""Framing: STRATEGIZE, SPEC, PLAN (draft, review by the other vendor, refine), THINK; and the approval that ends it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bot.core.answers import (
+    AnswerError,
+    Approach,
+    Criterion,
+    EdgeCases,
+    Objection,
+    Plan,
+    PlanReview,
+    RefinedPlan,
+    Spec,
+    Task,
+    read,
+)
+from bot.core.calling import ask, reads, text_of, unusable
+from bot.core.effects import AskPerson
+from bot.core.errors import BugError
+from bot.core.events import Answered, ModelReplied
+from bot.core.flow import begins, fail, pass_gate, to_gate
+from bot.core.graph import ordered
+from bot.core.machines import PhaseState, RunState
+from bot.core.paths import check_path
+from bot.core.phases import FRAMING, Kind
+from bot.core.policy import protected
+from bot.core.run import Documents, Run, Step, Waiting, contract_digest
+
+
+@begins(Kind.STRATEGIZE, Kind.SPEC, Kind.THINK)
+def begin_document(run: Run) -> Step:
+    return ask(run)
+
+
+@reads(Kind.STRATEGIZE, Kind.SPEC, Kind.THINK)
+def document_read(run: Run, event: ModelReplied) -> Step:
+    try:
+        documents = _with_document(run.documents, run.phase.kind, text_of(event))
+    except AnswerError as error:
+        return unusable(run, event, str(error))
+    return _gate(to_gate(replace(run, documents=documents)))
+
+
+def _with_document(documents: Documents, kind: Kind, text: str) -> Documents:
+    if kind is Kind.STRATEGIZE:
+        approach = read(Approach, text)
+        if not (approach.problem and approach.approach and approach.purpose):
+            raise AnswerError("problem, approach and purpose all have to be stated")
+        return replace(documents, approach=approach)
+    if kind is Kind.SPEC:
+        spec = read(Spec, text)
+        _check_criteria(spec.criteria)
+        return replace(documents, spec=spec)
+    cases = read(EdgeCases, text)
+    if any(not case.handling for case in cases.cases):
+        raise AnswerError("each case needs its handling")
+    return replace(documents, edge_cases=cases)
+
+
+def _check_criteria(criteria: tuple[Criterion, ...]) -> None:
+    if not criteria or any(not criterion.text for criterion in criteria):
+        raise AnswerError("at least one acceptance criterion that can be checked is needed")
+    if len({criterion.id for criterion in criteria}) != len(criteria):
+        raise AnswerError("two criteria have the same id")
+
+
+@begins(Kind.PLAN)
+def begin_plan(run: Run) -> Step:
+    """A deterministic fixer is its own plan; everything else is drafted by a model."""
+    if not run.compiled.fixers:
+        return ask(run)
+    fixers = run.compiled.fixers
+    plan = Plan(
+        goal=run.request.ticket.title,
+        is_bug=False,
+        tasks=tuple(Task(f"T{n}", f"run {call.name} {' '.join(call.args)}".strip(), (), ()) for n, call in enumerate(fixers, 1)),
+        criteria=(
+            Criterion("C1", "exactly what the fixer changes is changed"),
+            Criterion("C2", "no test that passed before fails"),
+        ),
+        tests=(),
+        out_of_scope=("anything the fixer does not do by itself",),
+        risks=(),
+    )
+    return _gate(to_gate(replace(run, documents=replace(run.documents, plan=plan))))
+
+
+@reads(Kind.PLAN)
+def plan_read(run: Run, event: ModelReplied) -> Step:
+    try:
+        return {"draft": _drafted, "review": _reviewed, "refine": _refined}[run.phase.stage](run, text_of(event))
+    except AnswerError as error:
+        return unusable(run, event, str(error))
+
+
+def _drafted(run: Run, text: str) -> Step:
+    plan = read(Plan, text)
+    _check_plan(plan)
+    return _stage(replace(run, documents=replace(run.documents, plan=replace(plan, tasks=ordered(plan.tasks)))), "review")
+
+
+def _reviewed(run: Run, text: str) -> Step:
+    """Ostler's own objections join the reviewer's; without any, the draft stands."""
+    review = read(PlanReview, text)
+    if review.verdict == "suggest_improvements" and not review.objections:
+        raise AnswerError("improvements are suggested but no objection is named")
+    review = replace(review, objections=(*review.objections, *_own_objections(run)))
+    run = replace(run, documents=replace(run.documents, plan_review=review))
+    return _stage(run, "refine") if review.objections else _gate(to_gate(run))
+
+
+def _refined(run: Run, text: str) -> Step:
+    refined, review = read(RefinedPlan, text), run.documents.plan_review
+    _check_plan(refined.plan)
+    answered_ = {answer.objection for answer in refined.answers if answer.answer}
+    if open_ := [objection.id for objection in (review.objections if review else ()) if objection.id not in answered_]:
+        raise AnswerError(f"objection {open_[0]} has no answer")
+    plan = replace(refined.plan, tasks=ordered(refined.plan.tasks))
+    return _gate(to_gate(replace(run, documents=replace(run.documents, plan=plan, objection_answers=refined.answers))))
+
+
+def _stage(run: Run, name: str) -> Step:
+    return ask(run.with_phase(replace(run.phase, stage=name, conversation=(), unusable=0)))
+
+
+def _check_plan(plan: Plan) -> None:
+    if not plan.tasks:
+        raise AnswerError("a plan needs at least one task")
+    _check_criteria(plan.criteria)
+    ordered(plan.tasks)
+
+
+def _own_objections(run: Run) -> tuple[Objection, ...]:
+    """What the policy will refuse later is better known now."""
+    plan, denied = run.documents.plan, run.request.settings.denied_paths
+    files = [name for task in (plan.tasks if plan else ()) for name in task.files]
+    bad = [name for name in files if check_path(name) or protected(name, denied)]
+    return tuple(Objection(f"H{n}", f"{name} may only be changed by a person: plan without it") for n, name in enumerate(bad, 1))
+
+
+def _gate(run: Run) -> Step:
+    """Approval is the gate of the last framing phase."""
+    last = not any(phase.kind in FRAMING and phase.state is PhaseState.QUEUED for phase in run.phases)
+    reason, settings = run.compiled.approval_reason, run.request.settings
+    if not last or not reason:
+        return pass_gate(run)
+    digest = contract_digest(run)
+    if settings.preapproved_by:
+        return pass_gate(replace(run, approved_by=settings.preapproved_by), f"approved by {settings.preapproved_by}")
+    return replace(run, waiting=Waiting("approval", reason, digest=digest)), (AskPerson(digest, reason),)
+
+
+def answered(run: Run, event: Answered) -> Step:
+    """Only an answer to exactly this contract counts."""
+    if run.waiting is None or run.waiting.what != "approval":
+        raise BugError("nobody was asked for approval")
+    if event.digest != run.waiting.digest:
+        raise BugError("the approval is for another contract")
+    if event.decision == "declined":
+        return fail(run, RunState.DONE_FAILED_REQUIRES_HUMAN_REVIEW, f"the plan was declined by {event.by}")
+    return pass_gate(replace(run, waiting=None, approved_by=event.by), f"approved by {event.by}")

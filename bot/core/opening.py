@@ -1,0 +1,67 @@
+"""The beginning and the sudden ends of a run: request, workspace, baseline; a room that failed, a person who stops."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bot.core.effects import PrepareWorkspace, RunBaseline
+from bot.core.errors import BadInput, BugError
+from bot.core.events import BaselineRan, RoomFailed, RunRequested, StopRequested, WorkspaceReady
+from bot.core.flow import fail, go_on
+from bot.core.machines import PhaseState, RunState
+from bot.core.run import Phase, Run, Step, Tier
+from bot.core.strategy import Strategy, compile_strategy
+
+
+def requested(event: RunRequested) -> Step:
+    first = PrepareWorkspace(event.base_sha)
+    return Run(request=event, pending=first), (first,)
+
+
+def workspace_ready(run: Run, event: WorkspaceReady) -> Step:
+    """Compile and freeze the strategy; without a sandbox that holds nothing untrusted may run."""
+    _expect(run, RunState.PLAN_BOOTSTRAP)
+    run = replace(run, workspace=event, tree=event.base_tree)
+    if not event.sandbox.full:
+        return fail(
+            run,
+            RunState.DONE_FAILED_ENVIRONMENT,
+            f"No full sandbox is to be had here, so no test may run: {event.sandbox.advice}",
+        )
+    try:
+        strategy = compile_strategy(run.request.ticket, run.request.settings)
+    except BadInput as error:
+        return fail(run, RunState.DONE_FAILED_ENVIRONMENT, str(error))
+    run = _planned(replace(run, strategy=strategy, ledger=strategy.ledger()), strategy)
+    return run.moved(RunState.RUN_CREATED), (RunBaseline(event.base_tree),)
+
+
+def _planned(run: Run, strategy: Strategy) -> Run:
+    tiers = tuple(Tier(name) for name in dict.fromkeys(plan.tier for plan in strategy.phases))
+    phases = tuple(
+        Phase(f"p{number:02}", plan.tier, plan.kind, PhaseState.SKIPPED if plan.skip else PhaseState.QUEUED, plan.skip)
+        for number, plan in enumerate(strategy.phases, 1)
+    )
+    return replace(run, tiers=tiers, phases=phases)
+
+
+def baseline_ran(run: Run, event: BaselineRan) -> Step:
+    _expect(run, RunState.RUN_CREATED)
+    return go_on(replace(run, baseline=event.checks).moved(RunState.PHASE_QUEUEING))
+
+
+def room_failed(run: Run, event: RoomFailed) -> Step:
+    state = RunState.DONE_FAILED_POLICY_VIOLATION if event.error == "policy" else RunState.DONE_FAILED_ENVIRONMENT
+    return fail(run, state, event.message)
+
+
+def stop_requested(run: Run, event: StopRequested) -> Step:
+    """A stop while the run waits for money ends it as out of budget, any other as a person's decision."""
+    broke = run.waiting is not None and run.waiting.what == "budget"
+    state = RunState.DONE_FAILED_BUDGET_EXHAUSTED if broke else RunState.DONE_FAILED_REQUIRES_HUMAN_REVIEW
+    return fail(run, state, f"stopped by {event.by}")
+
+
+def _expect(run: Run, state: RunState) -> None:
+    if run.state is not state:
+        raise BugError(f"expected state {state}, the run is in {run.state}")

@@ -1,0 +1,200 @@
+"""What may land: paths, modes, sizes, protected files, hidden characters, secrets, weakened tests. One bad entry refuses all.
+
+Deterministic nets, not walls: a determined encoder gets a secret past `redact`, and a subtle change can weaken a test in a
+way that only running the base's tests against the result shows (`validation`).
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+
+from bot.core.changeset import Changeset, added_lines, decoded
+from bot.core.findings import Finding
+from bot.core.paths import check_path, visible_problem
+from bot.core.reports import FileChange
+
+MAX_FILES = 100
+MAX_CHANGESET_BYTES = 1_000_000
+
+REFUSED_PATHS = (".github", ".github/*", "*/.github/*", "action.yml", "action.yaml", "*/action.yml", "*/action.yaml",
+                 "codeowners", "*/codeowners", ".gitmodules", ".gitattributes", "*/.gitattributes", ".ostler*",
+                 "sitecustomize.py", "*/sitecustomize.py", "usercustomize.py", "*/usercustomize.py", "*.pth")  # fmt: skip
+"""Files that decide over CI, reviewers and git itself, or that every Python runs when it starts, the one that tests included:
+never changed. Matched against the case-folded path."""
+
+OWNER_PATHS = ("pyproject.toml", "setup.py", "setup.cfg", "*.lock", "*requirements*.txt", "package.json", "package-lock.json",
+               "pnpm-lock.yaml", "go.mod", "go.sum", "cargo.toml", "tox.ini", "noxfile.py", "pytest.ini", "conftest.py",
+               "makefile", "dockerfile", "agents.md", "claude.md", ".*")  # fmt: skip
+"""Manifests, build and test configuration, agent instructions: allowed, but their owner has to look first. Matched by name."""
+
+TEST_PATHS = ("test_*.py", "*_test.py", "*_tests.py", "tests.py", "*.test.*", "*.spec.*", "*_test.go")
+
+SECRETS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
+    (name, re.compile(pattern))
+    for name, pattern in (
+        ("private key", r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----[\s\S]*?(?:-----END (?:[A-Z]+ )*PRIVATE KEY-----|\Z)"),
+        ("AWS access key", r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
+        ("Anthropic key", r"\bsk-ant-[A-Za-z0-9_-]{16,}"),
+        ("OpenAI key", r"\bsk-(?:proj-|svcacct-)?[A-Za-z0-9_-]{20,}"),
+        ("GitHub token", r"\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,})"),
+        ("Slack token", r"\bxox[abprs]-[A-Za-z0-9-]{10,}"),
+        ("bearer token", r"(?i)\bbearer\s+[a-z0-9._~+/-]{20,}=*"),
+        ("basic authorization", r"(?i)\bauthorization:\s*basic\s+[a-z0-9+/]{12,}=*"),
+        ("api key assignment", r"(?i)\bapi[_-]?key\b\s*[:=]\s*[\"'][A-Za-z0-9_\-]{16,}[\"']"),
+        ("token assignment", r"(?i)\b(?:access|auth|secret)[_-]?(?:token|key)\b\s*[:=]\s*[\"'][A-Za-z0-9_\-/+]{16,}[\"']"),
+        ("password assignment", r"(?i)\bpass(?:word|wd)\b\s*[:=]\s*[\"'][^\"'\s]{8,}[\"']"),
+    )
+)
+
+PROTECTED = "this file decides over CI, reviewers, git or how Python starts, and only a person may change it"
+
+_HOOK = re.compile(
+    r"\b(?:pytest_(?:runtest|collect|pyfunc|itemcollected|report|sessionfinish|sessionstart|exception|load|cmdline|unconfigure)\w*"
+    r"|hookimpl|hookwrapper|collect_ignore\w*|_pytest|_exit)\b"
+)
+"""What lets a conftest.py leave out tests or rewrite their results."""
+
+_SKIP = re.compile(
+    r"@(?:pytest\.mark|unittest)\.(?:skip|xfail|expectedFailure)|\bpytest\.(?:skip|xfail)\(|\.skipTest\("
+    r"|\b(?:it|test|describe)\.(?:skip|todo)\(|\bt\.Skip\("
+)
+_CASE = re.compile(r"^\s*(?:it|test)(?:\.each)?\(|^func Test\w+\(", re.MULTILINE)
+_ASSERTION = re.compile(r"\bassert\w*\b|\bexpect\(|\.raises\(|\bt\.(?:Error|Fatal)")
+
+
+def redact(text: str) -> str:
+    """`text` with every known form of secret replaced by its name; private keys go whole."""
+    for name, pattern in SECRETS:
+        text = pattern.sub(f"[{name} removed]", text)
+    return text
+
+
+def secrets_in(text: str) -> tuple[str, ...]:
+    """The names of the secret forms that `text` holds."""
+    return tuple(name for name, pattern in SECRETS if pattern.search(text))
+
+
+def is_test(path: str) -> bool:
+    """Whether `path` is a file of tests by the naming rules of pytest, unittest, jest, vitest and go."""
+    name = path.rpartition("/")[2].casefold()
+    return any(fnmatchcase(name, pattern) for pattern in TEST_PATHS)
+
+
+def is_test_support(path: str) -> bool:
+    """Whether `path` lies among the tests: fixtures, data, configuration of the runner."""
+    return is_test(path) or any(
+        part in ("tests", "test", "testing", "__tests__", "spec") for part in path.casefold().split("/")[:-1]
+    )
+
+
+def needs_owner(path: str) -> bool:
+    """Whether the owner of `path` has to look before anything else."""
+    folded = path.casefold()
+    parts = folded.split("/")
+    return any(fnmatchcase(parts[-1], pattern) for pattern in OWNER_PATHS) or any(part.startswith(".") for part in parts[:-1])
+
+
+def protected(path: str, denied: tuple[str, ...] = ()) -> bool:
+    """Whether nobody but a person may change `path`; `denied` adds the repository's own patterns."""
+    folded = path.casefold()
+    return any(fnmatchcase(folded, pattern) for pattern in (*REFUSED_PATHS, *(d.casefold() for d in denied)))
+
+
+def check(changeset: Changeset, *, denied: tuple[str, ...] = (), allowed: tuple[str, ...] = ()) -> tuple[Finding, ...]:
+    """Why `changeset` may not land; empty where it may. `allowed`, where given, are the only patterns that may change."""
+    found: list[Finding] = []
+    if len(changeset.files) > MAX_FILES or changeset.bytes > MAX_CHANGESET_BYTES:
+        claim = f"{len(changeset.files)} files and {changeset.bytes:,} bytes"
+        found.append(_refusal("size", "changeset", f"{claim}, more than {MAX_FILES} files or {MAX_CHANGESET_BYTES:,} bytes"))
+    for change in changeset.files:
+        found += _path_findings(change, denied, allowed)
+        if not any(finding.place == change.path for finding in found):
+            found += _content_findings(change)
+            found += _test_findings(change)
+    return tuple(found)
+
+
+def remarks(changeset: Changeset) -> tuple[Finding, ...]:
+    """What a reviewer should look at first; nothing here refuses."""
+    return tuple(
+        Finding("policy", "minor", "owner-review", change.path, "its owner should look at this file first")
+        for change in changeset.files
+        if needs_owner(change.path)
+    )
+
+
+def _refusal(rule: str, place: str, claim: str) -> Finding:
+    return Finding("policy", "major", rule, place, claim)
+
+
+def _path_findings(change: FileChange, denied: tuple[str, ...], allowed: tuple[str, ...]) -> Iterator[Finding]:
+    if reason := check_path(change.path):
+        yield _refusal("path", change.path, reason)
+    if change.new_mode == "120000" or change.old_mode == "120000":
+        yield _refusal("link", change.path, "symbolic links are not made, changed or removed")
+    elif change.new_mode == "160000" or change.old_mode == "160000":
+        yield _refusal("submodule", change.path, "submodules are not made, changed or removed")
+    elif change.new_mode not in ("100644", "100755", "000000", ""):
+        yield _refusal("mode", change.path, f"file mode {change.new_mode} is not allowed")
+    if protected(change.path, denied):
+        yield _refusal("protected", change.path, PROTECTED)
+    elif allowed and not any(fnmatchcase(change.path, pattern) for pattern in allowed):
+        yield _refusal("scope", change.path, f"outside the allowed paths {', '.join(allowed)}")
+
+
+def _content_findings(change: FileChange) -> Iterator[Finding]:
+    if change.after is None:
+        return
+    text = decoded(change.after)
+    if text is None:
+        yield _refusal("binary", change.path, "binary or non-UTF-8 content is not written by a model")
+        return
+    added = added_lines(change)
+    for number, line in added:
+        if problem := visible_problem(line):
+            yield _refusal("hidden-text", change.path, f"line {number} holds {problem}")
+            break
+    if names := secrets_in("\n".join(line for _, line in added)):
+        yield _refusal("secret", change.path, f"an added line looks like a secret ({', '.join(names)})")
+
+
+def _test_findings(change: FileChange) -> Iterator[Finding]:
+    """Ways tests may not change: files gone, fewer tests, new skips, fewer assertions, hooks that decide over results."""
+    if change.path.rpartition("/")[2].casefold() == "conftest.py":
+        if hooks := sorted({hook for _, line in added_lines(change) for hook in _HOOK.findall(line)}):
+            yield _refusal("test-hook", change.path, f"an added hook can leave out tests or rewrite results: {', '.join(hooks)}")
+        return
+    if change.before is None or not is_test(change.path):
+        return
+    if change.after is None:
+        yield _refusal("test-deleted", change.path, "an existing test file was deleted")
+        return
+    before, after = decoded(change.before) or "", decoded(change.after) or ""
+    if gone := sorted(_test_names(change.path, before) - _test_names(change.path, after)):
+        yield _refusal("test-removed", change.path, f"existing tests are gone: {', '.join(gone[:5])}")
+    if len(_SKIP.findall(after)) > len(_SKIP.findall(before)):
+        yield _refusal("test-skipped", change.path, "a test was marked to be skipped or expected to fail")
+    if len(_ASSERTION.findall(after)) < len(_ASSERTION.findall(before)):
+        yield _refusal("test-weakened", change.path, "the file holds fewer assertions than before")
+
+
+def _test_names(path: str, text: str) -> set[str]:
+    """Names of the tests in `text`; for other languages than Python their count stands in for names."""
+    if not path.endswith(".py"):
+        return {f"case {number}" for number in range(1, len(_CASE.findall(text)) + 1)}
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError):
+        return set(re.findall(r"def (test\w*)", text))
+    return set(_qualified_tests(tree, ""))
+
+
+def _qualified_tests(node: ast.AST, prefix: str) -> Iterator[str]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.ClassDef):
+            yield from _qualified_tests(child, f"{prefix}{child.name}.")
+        elif isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)) and child.name.startswith("test"):
+            yield f"{prefix}{child.name}"

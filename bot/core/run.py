@@ -1,0 +1,195 @@
+"""A run as a value: what is known, which phases there are and in which states. `bot.core.step` says how it changes."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, field, replace
+
+from bot.core import machines
+from bot.core.answers import Approach, Audit, EdgeCases, ObjectionAnswer, Plan, PlanReview, Spec
+from bot.core.budget import Ledger
+from bot.core.changeset import Changeset, canonical
+from bot.core.conversation import Conversation
+from bot.core.effects import Effect
+from bot.core.errors import BugError
+from bot.core.events import RunRequested, WorkspaceReady
+from bot.core.findings import Finding
+from bot.core.machines import PhaseState, RunState, TierState
+from bot.core.phases import Kind
+from bot.core.policy import MAX_CHANGESET_BYTES, MAX_FILES
+from bot.core.reports import FixerReport
+from bot.core.selection import Choice
+from bot.core.strategy import Strategy
+from bot.core.validation import CheckSet, Proof, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """An ordered group of phases."""
+
+    name: str
+    state: TierState = TierState.PENDING
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """The smallest planned unit. `conversation` follows the prompt that the phase's template makes; `brief` are the problems
+    that the attempt before left; `origin` names the phase that a backtrack came from."""
+
+    id: str
+    tier: str
+    kind: Kind
+    state: PhaseState = PhaseState.QUEUED
+    reason: str = ""
+    origin: str = ""
+    stage: str = ""
+    conversation: Conversation = ()
+    turns: int = 0
+    unusable: int = 0
+    brief: tuple[str, ...] = ()
+    choice: Choice | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """The model request under way. `request_digest` is known once it was priced."""
+
+    id: str
+    phase: str
+    stage: str
+    choice: Choice
+    tries: int = 0
+    request_digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What a person has to do before the run goes on: approve `digest`, or raise the budget to at least `needed`."""
+
+    what: str
+    text: str
+    digest: str = ""
+    needed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """What the framing phases and the audit produced."""
+
+    approach: Approach | None = None
+    spec: Spec | None = None
+    plan: Plan | None = None
+    plan_review: PlanReview | None = None
+    objection_answers: tuple[ObjectionAnswer, ...] = ()
+    edge_cases: EdgeCases | None = None
+    audit: Audit | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One attempt at one goal with one frozen strategy, one branch and one budget.
+
+    `tree` is git's id of the worktree as it should be; whoever resumes puts the files back to it. `pending` is the effect whose
+    answer is still to come.
+    """
+
+    request: RunRequested
+    state: RunState = RunState.PLAN_BOOTSTRAP
+    workspace: WorkspaceReady | None = None
+    strategy: Strategy | None = None
+    tiers: tuple[Tier, ...] = ()
+    phases: tuple[Phase, ...] = ()
+    ledger: Ledger = field(default_factory=lambda: Ledger(0, 0))
+    tree: str = ""
+    call: Call | None = None
+    calls: int = 0
+    documents: Documents = field(default_factory=Documents)
+    approved_by: str = ""
+    waiting: Waiting | None = None
+    baseline: CheckSet | None = None
+    fixer_reports: tuple[FixerReport, ...] = ()
+    refused: tuple[str, ...] = ()
+    changeset: Changeset | None = None
+    proof: Proof | None = None
+    verdict: Verdict | None = None
+    findings: tuple[Finding, ...] = ()
+    branch: str = ""
+    head_sha: str = ""
+    outcome: str = ""
+    pending: Effect | None = None
+
+    @property
+    def over(self) -> bool:
+        return machines.terminal(self.state)
+
+    @property
+    def phase(self) -> Phase:
+        """The phase that is executing or at its gate."""
+        for phase in self.phases:
+            if phase.state in (PhaseState.EXECUTING, PhaseState.GATE):
+                return phase
+        raise BugError(f"run {self.request.run} has no active phase in state {self.state}")
+
+    @property
+    def compiled(self) -> Strategy:
+        if self.strategy is None:
+            raise BugError("the strategy is asked for before it was compiled")
+        return self.strategy
+
+    @property
+    def base_tree(self) -> str:
+        if self.workspace is None:
+            raise BugError("the base is asked for before the worktree stands")
+        return self.workspace.base_tree
+
+    @property
+    def attempt(self) -> int:
+        """How many build phases have begun."""
+        return sum(phase.kind is Kind.IMPLEMENT and phase.state is not PhaseState.QUEUED for phase in self.phases)
+
+    def moved(self, to: RunState) -> Run:
+        return replace(self, state=machines.move(machines.RUN, self.state, to))
+
+    def with_phase(self, phase: Phase) -> Run:
+        return replace(self, phases=tuple(phase if p.id == phase.id else p for p in self.phases))
+
+    def phase_moved(self, to: PhaseState, *, reason: str = "") -> Run:
+        phase = self.phase
+        return self.with_phase(
+            replace(phase, state=machines.move(machines.PHASE, phase.state, to), reason=reason or phase.reason)
+        )
+
+    def tier_moved(self, name: str, to: TierState) -> Run:
+        tiers = tuple(replace(t, state=machines.move(machines.TIER, t.state, to)) if t.name == name else t for t in self.tiers)
+        return replace(self, tiers=tiers)
+
+
+Step = tuple[Run, tuple[Effect, ...]]
+
+
+def contract_digest(run: Run) -> str:
+    """What an approval approves: ticket as frozen, base, plan, paths, size limits, budget and models. sha256, hex."""
+    strategy, settings = run.compiled, run.request.settings
+    value = {
+        "ticket": run.request.ticket.digest,
+        "base": run.request.base_sha,
+        "plan": repr(run.documents.plan),
+        "allowed": settings.allowed_paths,
+        "denied": settings.denied_paths,
+        "size": [MAX_FILES, MAX_CHANGESET_BYTES],
+        "budget": strategy.run_cap,
+        "models": [(choice.role, choice.model.model) for choice in strategy.choices],
+    }
+    return hashlib.sha256(canonical(value)).hexdigest()
+
+
+def short(digest: str) -> str:
+    """The part of a digest that people type."""
+    return digest[:8]
+
+
+def branch_name(run: Run) -> str:
+    """`ostler/<slug of the title>-<last part of the session's name>`."""
+    slug = re.sub(r"[^a-z0-9]+", "-", run.request.ticket.title.lower()).strip("-")[:40].strip("-") or "change"
+    return f"ostler/{slug}-{run.request.session.rsplit('_', 1)[-1]}"

@@ -1,0 +1,208 @@
+"""Triage of a ticket and choice of models, each with the reason in one sentence. Words count only as whole words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from bot.core.errors import BadInput
+from bot.core.phases import Role
+from bot.core.ticket import Ticket
+
+
+class ModelClass(StrEnum):
+    MECHANICAL = "mechanical"
+    FAST = "fast"
+    BALANCED = "balanced"
+    ADVANCED = "advanced"
+
+
+class Scope(StrEnum):
+    TINY = "Tiny"
+    SMALL = "Small"
+    MEDIUM = "Medium"
+    LARGE = "Large"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelId:
+    """One model of one vendor, with its class."""
+
+    vendor: str
+    model: str
+    model_class: ModelClass
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The model of a role and why."""
+
+    role: Role
+    model: ModelId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Triage:
+    """What kind of work a ticket is. `score` is its complexity from 0 to 100; `factors` say what made it up."""
+
+    category: str
+    scope: Scope
+    importance: str
+    risk: str
+    score: int
+    is_bug: bool
+    vague: bool
+    factors: tuple[str, ...]
+
+    @property
+    def high_risk(self) -> bool:
+        return self.category in HIGH_RISK or self.risk in ("high", "critical")
+
+
+HIGH_RISK = frozenset(
+    ("cross_cutting_refactor", "index_registry_change", "schema_contract_change", "bulk_multi_file_operation",
+     "security_auth_change", "external_feature_reuse", "external_code_intake")
+)  # fmt: skip
+"""The seven categories that always get the strongest class and a person's approval."""
+
+_CATEGORY_WORDS: Mapping[str, str] = {
+    "security_auth_change": r"security|auth|authentication|authorization|oauth|permissions?|crypto\w*"
+    r"|csrf|xss|injection|vulnerab\w+|cve-\S+",
+    "schema_contract_change": r"migrations?|database schema|schema change|breaking api|api contract|protobuf|openapi",
+    "external_code_intake": r"vendor(?:ed|ing)? code|copy (?:the )?code from|import code from|third[- ]party code",
+    "external_feature_reuse": r"port (?:the )?feature from|reuse .* from another",
+    "bulk_multi_file_operation": r"every file|all files|across the (?:repo|repository|codebase)|rename everywhere",
+    "cross_cutting_refactor": r"refactor(?:ing)? (?:the )?(?:whole|entire|architecture)|re-?architect\w*|cross-cutting",
+    "index_registry_change": r"plugin registry|package index|registry change|search index",
+    "docs": r"docs?|documentation|readme|docstrings?|changelog|typos?|spelling",
+    "tests": r"test coverage|add tests?|missing tests?|unit tests? for",
+    "debt_cleanup": r"clean ?up|dead code|unused|tech(?:nical)? debt|deprecat\w+|lint",
+}
+_BUG = (
+    r"bugs?|fix(?:es|ed)?|crash\w*|errors?|raises?|fails?|failing|failed|broken|wrong|incorrect\w*|regression|traceback"
+    r"|exception|unexpected\w*|should(?:n't| not)|does(?:n't| not)|typeerror|valueerror|keyerror"
+)
+_HARD = (
+    r"architecture|security|performance|distributed|concurrency|scalability|algorithm|optimi[sz]ation|cryptography"
+    r"|authentication|authorization"
+)
+_SIMPLE = r"typos?|documentation|comments?|formatting|style|rename|logging"
+_RISKY = r"databases?|migrations?|security|auth\w*|payments?|production|deploy\w*|secrets?|credentials?|passwords?"
+_IMPORTANCE: Mapping[str, str] = {
+    "critical": r"security|data[- ]loss|financial|production[- ]down|outage",
+    "high": r"core|user-facing|users? (?:see|get|lose)",
+    "low": r"docs?|documentation|clean ?up|typos?|cosmetic",
+}
+_VAGUE_STARTS = ("improve", "make it better", "clean up", "optimize", "refactor", "enhance", "fix it", "do something")
+_PATH = re.compile(r"(?<![\w/])[\w./-]+\.(?:py|js|ts|tsx|go|rs|java|md|toml|cfg|yml|yaml|json|txt|html|css|c|h|cpp)\b")
+
+
+def words(pattern: str, text: str) -> tuple[str, ...]:
+    """The distinct whole-word matches of `pattern` in `text`, lower case, in order."""
+    return tuple(dict.fromkeys(match.lower() for match in re.findall(rf"(?<![\w-])(?:{pattern})(?![\w-])", text, re.IGNORECASE)))
+
+
+def triage(ticket: Ticket) -> Triage:
+    """Category, scope, importance, risk and complexity of `ticket`, from its words."""
+    text = ticket.text
+    category = next((name for name, pattern in _CATEGORY_WORDS.items() if words(pattern, text)), "feature_scaffolding")
+    score, factors = _complexity(text)
+    importance = next((name for name, pattern in _IMPORTANCE.items() if words(pattern, text)), "medium")
+    scope = Scope.TINY if score < 15 else Scope.SMALL if score < 30 else Scope.MEDIUM if score < 70 else Scope.LARGE
+    title = ticket.title.lower()
+    vague = not ticket.body and (len(title.split()) <= 3 and title.startswith(_VAGUE_STARTS))
+    return Triage(category, scope, importance, _risk(text), score, bool(words(_BUG, text)), vague, factors)
+
+
+def _complexity(text: str) -> tuple[int, tuple[str, ...]]:
+    factors: list[tuple[int, str]] = []
+    if len(text) > 1000:
+        factors.append((20, "over 2,000 characters") if len(text) > 2000 else (10, "over 1,000 characters"))
+    if hard := words(_HARD, text):
+        factors.append((30, f"names {', '.join(hard)}"))
+    files = set(_PATH.findall(text))
+    if len(files) > 5:
+        factors.append((20 if len(files) > 10 else 10, f"names {len(files)} files"))
+    if words(r"security|auth|crypto", text):
+        factors.append((30, "touches security"))
+    if words(r"performance|optimi[sz]e|fast", text):
+        factors.append((20, "touches performance"))
+    score = min(100, sum(points for points, _ in factors))
+    if words(_SIMPLE, text) and not hard:
+        score = min(score, 29)
+    return score, tuple(f"+{points} {why}" for points, why in factors)
+
+
+def _risk(text: str) -> str:
+    points = 3 * bool(words(_RISKY, text)) + 4 * bool(words("breaking change", text))
+    points += 2 * bool(words("new dependency|external dependency|upgrade .* dependency", text)) + 3 * bool(
+        words("architecture", text)
+    )
+    return "critical" if points >= 6 else "high" if points >= 4 else "medium" if points >= 2 else "low"
+
+
+def choose(triage_: Triage, models: tuple[ModelId, ...]) -> tuple[Choice, ...]:
+    """The model of each role: the builder by scope, the judges from the other vendor where its key is there.
+
+    Raises:
+        BadInput: no vendor's models are given.
+    """
+    vendors = tuple(dict.fromkeys(model.vendor for model in models))
+    if not vendors:
+        raise BadInput("No model is available: set ANTHROPIC_API_KEY or OPENAI_API_KEY.")
+    own, other = vendors[0], vendors[1] if len(vendors) > 1 else vendors[0]
+    build = _build_class(triage_)
+    plan = ModelClass.ADVANCED if triage_.high_risk else ModelClass.BALANCED
+    judge = ModelClass.ADVANCED if triage_.high_risk else ModelClass.BALANCED
+    planner, builder = pick(models, own, plan), pick(models, own, build)
+    reason = f"{triage_.scope} {triage_.category}, complexity {triage_.score}"
+    return (
+        Choice(Role.PLANNER, planner, f"{plan} for planning ({reason})"),
+        _judge(Role.PLAN_REVIEWER, models, other, judge, planner),
+        Choice(Role.BUILDER, builder, f"{build}: {reason}" + (", high risk" if triage_.high_risk else "")),
+        _judge(Role.AUDITOR, models, other, judge, builder),
+    )
+
+
+def _build_class(triage_: Triage) -> ModelClass:
+    if triage_.high_risk or triage_.scope is Scope.LARGE:
+        return ModelClass.ADVANCED
+    return ModelClass.BALANCED if triage_.scope is Scope.MEDIUM else ModelClass.FAST
+
+
+def _judge(role: Role, models: tuple[ModelId, ...], vendor: str, wanted: ModelClass, author: ModelId) -> Choice:
+    """A judge of another vendor than the author's, or else another model of the same one."""
+    if vendor != author.vendor:
+        return Choice(role, pick(models, vendor, wanted), f"other vendor than {author.model}")
+    others = tuple(model for model in models if model.vendor == vendor and model.model != author.model)
+    if not others:
+        return Choice(role, author, f"the only model there is, so it judges its own work: {author.model}")
+    return Choice(role, pick(others, vendor, wanted), f"only {vendor}'s key is set, so another model of it judges {author.model}")
+
+
+def pick(models: tuple[ModelId, ...], vendor: str, wanted: ModelClass) -> ModelId:
+    """The model of `vendor` in class `wanted`, else in the next stronger, else in the next weaker class."""
+    order = list(ModelClass)
+    mine = {model.model_class: model for model in models if model.vendor == vendor}
+    at = order.index(wanted)
+    for candidate in (*order[at:], *reversed(order[:at])):
+        if candidate in mine:
+            return mine[candidate]
+    raise BadInput(f"No model of {vendor} is configured.")
+
+
+def escalated(choice: Choice, models: tuple[ModelId, ...], failures: int) -> Choice:
+    """The builder after `failures` failed attempts: two in one class lead to the next class up."""
+    if failures < 2:
+        return choice
+    order = list(ModelClass)
+    up = order[min(order.index(choice.model.model_class) + failures - 1, len(order) - 1)]
+    model = pick(models, choice.model.vendor, up)
+    if model == choice.model:
+        return choice
+    return Choice(
+        choice.role, model, f"{failures} attempts of {choice.model.model} failed verification, so the next class takes over"
+    )

@@ -1,0 +1,106 @@
+"""`step(run, event) -> (run, effects)`: the whole behaviour of a run, as a pure function. It only dispatches.
+
+At most one effect is pending, and only its answer or a person's word moves the run. An event that does not fit raises
+`BugError` and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from bot.core import building, calling, framing, opening, proving
+from bot.core.effects import (
+    AskPerson,
+    Deliver,
+    PrepareWorkspace,
+    PriceCall,
+    RunBaseline,
+    RunFixers,
+    RunProof,
+    SendCall,
+    TakeChangeset,
+    UseTools,
+)
+from bot.core.errors import BugError
+from bot.core.events import (
+    Answered,
+    BaselineRan,
+    BudgetRaised,
+    CallFailed,
+    CallPriced,
+    ChangesetTaken,
+    Delivered,
+    Event,
+    FixersRan,
+    ModelReplied,
+    ProofRan,
+    RoomFailed,
+    RunRequested,
+    StopRequested,
+    ToolsUsed,
+    WorkspaceReady,
+)
+from bot.core.run import Run, Step
+
+_HANDLERS: dict[type[Any], Callable[[Run, Any], Step]] = {
+    WorkspaceReady: opening.workspace_ready,
+    BaselineRan: opening.baseline_ran,
+    Answered: framing.answered,
+    CallPriced: calling.priced,
+    ModelReplied: calling.replied,
+    CallFailed: calling.failed,
+    BudgetRaised: calling.budget_raised,
+    FixersRan: building.fixers_ran,
+    ToolsUsed: building.tools_used,
+    ChangesetTaken: building.changeset_taken,
+    ProofRan: proving.proof_ran,
+    Delivered: proving.delivered,
+    RoomFailed: opening.room_failed,
+    StopRequested: opening.stop_requested,
+}
+
+
+_ANSWERS: dict[type[Any], tuple[type[Any], ...]] = {
+    PrepareWorkspace: (WorkspaceReady,),
+    RunBaseline: (BaselineRan,),
+    RunFixers: (FixersRan,),
+    PriceCall: (CallPriced,),
+    SendCall: (ModelReplied, CallFailed),
+    UseTools: (ToolsUsed,),
+    TakeChangeset: (ChangesetTaken,),
+    RunProof: (ProofRan,),
+    AskPerson: (Answered,),
+    Deliver: (Delivered,),
+}
+"""What may answer each effect, apart from a `RoomFailed` that names it."""
+_UNASKED = (Answered, BudgetRaised, StopRequested)
+"""What a person may say at any time; the handlers look whether the run waits for it."""
+
+
+def step(run: Run | None, event: Event) -> Step:
+    """The run after `event`, and what is to be done about it.
+
+    Raises:
+        BugError: the event does not fit; the given run is as it was.
+    """
+    if isinstance(event, RunRequested):
+        if run is not None:
+            raise BugError("the run was requested twice")
+        return opening.requested(event)
+    if run is None:
+        raise BugError(f"a run cannot begin with {type(event).__name__}")
+    if run.over:
+        raise BugError(f"the run is over ({run.state}), {type(event).__name__} comes too late")
+    if not _fits(run, event):
+        raise BugError(f"{type(event).__name__} is no answer to {type(run.pending).__name__}")
+    after, effects = _HANDLERS[type(event)](run, event)
+    return replace(after, pending=next(iter(effects), None)), effects
+
+
+def _fits(run: Run, event: Event) -> bool:
+    """Whether `event` answers what is pending, or needs no question."""
+    if isinstance(event, RoomFailed):
+        return event.effect == type(run.pending).__name__
+    return isinstance(event, _UNASKED) or type(event) in _ANSWERS.get(type(run.pending), ())

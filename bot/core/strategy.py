@@ -1,0 +1,145 @@
+"""The strategy: every number of a run, compiled once from ticket, repository and settings, hashed and frozen."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass, replace
+
+from bot.core.budget import Ledger
+from bot.core.changeset import canonical
+from bot.core.phases import KINDS, Kind
+from bot.core.reports import FixerCall
+from bot.core.selection import Choice, ModelId, Scope, Triage, choose, triage
+from bot.core.ticket import Ticket
+from bot.core.triage_fixers import fixers_for
+
+ATTEMPTS = {
+    "cross_cutting_refactor": 2, "index_registry_change": 2, "schema_contract_change": 2, "bulk_multi_file_operation": 1,
+    "security_auth_change": 2, "external_feature_reuse": 2, "external_code_intake": 2, "docs": 2, "debt_cleanup": 2,
+}  # fmt: skip
+"""Build attempts by category; every other category has three."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the door decided before the run began. Money in micro-dollars, times in seconds.
+
+    `note` stands on every page of the run: one whose models did not answer from their vendors says so.
+    """
+
+    max_cost: int
+    call_cap: int
+    models: tuple[ModelId, ...] = ()
+    approval: str = "high-risk"
+    preapproved_by: str = ""
+    max_turns: int = 40
+    tests: tuple[str, ...] = ()
+    python: str = ""
+    quick_seconds: int = 60
+    full_seconds: int = 180
+    allowed_paths: tuple[str, ...] = ()
+    denied_paths: tuple[str, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PhasePlan:
+    """One phase to come. A skipped one says why."""
+
+    tier: str
+    kind: Kind
+    skip: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """The frozen numbers of a run. `fixers` not empty means that no model is needed."""
+
+    triage: Triage
+    fixers: tuple[FixerCall, ...]
+    phases: tuple[PhasePlan, ...]
+    choices: tuple[Choice, ...]
+    attempts: int
+    approval_reason: str
+    run_cap: int
+    call_cap: int
+    finish_reserve: int
+    phase_caps: tuple[tuple[str, int], ...]
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(canonical(asdict(self))).hexdigest()
+
+    @property
+    def profile(self) -> str:
+        return "mechanical" if self.fixers else "build"
+
+    def ledger(self) -> Ledger:
+        return Ledger(self.run_cap, self.call_cap, self.finish_reserve, self.phase_caps)
+
+    def with_cap(self, run_cap: int) -> Strategy:
+        """The same strategy after a person raised the money."""
+        return replace(
+            self, run_cap=run_cap, finish_reserve=_finish_reserve(run_cap, self.fixers), phase_caps=_phase_caps(run_cap)
+        )
+
+
+def compile_strategy(ticket: Ticket, settings: Settings) -> Strategy:
+    """The strategy of a run.
+
+    Raises:
+        BadInput: a model is needed and none is available.
+    """
+    seen = triage(ticket)
+    fixers = fixers_for(ticket.title, ticket.body)
+    return Strategy(
+        triage=seen,
+        fixers=fixers,
+        phases=_phases(seen, mechanical=bool(fixers)),
+        choices=() if fixers else choose(seen, settings.models),
+        attempts=1 if fixers else ATTEMPTS.get(seen.category, 3),
+        approval_reason="" if fixers and settings.approval != "always" else _approval(seen, settings.approval),
+        run_cap=settings.max_cost,
+        call_cap=settings.call_cap,
+        finish_reserve=_finish_reserve(settings.max_cost, fixers),
+        phase_caps=_phase_caps(settings.max_cost),
+    )
+
+
+def _finish_reserve(run_cap: int, fixers: tuple[FixerCall, ...]) -> int:
+    """Half of what the audit may cost at most is kept for it, so that work never ends unaudited for want of money."""
+    return 0 if fixers else run_cap * KINDS[Kind.REVIEW].share // 200
+
+
+def _phase_caps(run_cap: int) -> tuple[tuple[str, int], ...]:
+    return tuple((str(kind), run_cap * spec.share // 100) for kind, spec in KINDS.items() if spec.share)
+
+
+def _phases(seen: Triage, *, mechanical: bool) -> tuple[PhasePlan, ...]:
+    small = seen.scope in (Scope.TINY, Scope.SMALL) and not seen.high_risk
+    if mechanical:
+        why = "a deterministic fixer answers the ticket"
+    else:
+        why = f"{seen.scope} and {seen.risk} risk: the plan covers it" if small else ""
+    framing = tuple(
+        PhasePlan("T0 framing", kind, "" if kind is Kind.PLAN else why)
+        for kind in (Kind.STRATEGIZE, Kind.SPEC, Kind.PLAN, Kind.THINK)
+    )
+    work = tuple(PhasePlan("T1 work", kind) for kind in (Kind.IMPLEMENT, Kind.VERIFY))
+    delivery = (
+        PhasePlan("T2 delivery", Kind.REVIEW),
+        PhasePlan("T2 delivery", Kind.PR),
+        PhasePlan("T2 delivery", Kind.MONITOR, "a local run ends with its branch: there is no CI or deployment to watch"),
+    )
+    return framing + work + delivery
+
+
+def _approval(seen: Triage, rule: str) -> str:
+    """Why a person has to approve the plan; empty where nobody has to."""
+    if rule == "never":
+        return ""
+    if rule == "always":
+        return "the configuration asks for approval of every plan"
+    if seen.high_risk:
+        return f"{seen.category} with {seen.risk} risk needs a person's approval"
+    return ""

@@ -1,0 +1,103 @@
+"""The text that asks for work, frozen: what people could see of it, and its digest."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import re
+import unicodedata
+from dataclasses import dataclass
+
+from bot.core.errors import BadInput, PolicyError
+
+MAX_BYTES = 500_000
+MAX_LINES = 65_000
+
+_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
+_HIDING_TAG = re.compile(r"<(?P<tag>[a-zA-Z][a-zA-Z0-9-]*)\b[^<>]*>")
+_TAG_CHARACTERS = re.compile("[\U000e0000-\U000e007f]")
+_SELECTOR_RUN = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]{2,}")
+_KEPT_CONTROLS = "\n\t"
+_JOINER, _EMOJI_SELECTOR = "\u200d", "\ufe0f"
+_OTHER_IGNORABLE = frozenset(
+    [
+        0x34F,
+        0x115F,
+        0x1160,
+        0x17B4,
+        0x17B5,
+        0x3164,
+        0xFFA0,
+        *range(0x180B, 0x1810),
+        *range(0xFE00, 0xFE10),
+        *range(0xE0100, 0xE01F0),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What was asked. `reference` is where it came from (`#42`, a file's name, `the command line`); `hidden` counts the
+    characters that were dropped because nobody could have seen them."""
+
+    title: str
+    body: str
+    reference: str
+    digest: str
+    hidden: int = 0
+
+    @property
+    def text(self) -> str:
+        return f"{self.title}\n\n{self.body}".strip()
+
+
+def freeze(text: str, reference: str) -> Ticket:
+    """The ticket of `text`: first line is the title, the rest the body.
+
+    Raises:
+        BadInput: nothing in it, or more than 500,000 bytes or 65,000 lines.
+        PolicyError: it holds characters whose only use is to hide text (Unicode tags, runs of variation selectors).
+    """
+    size = len(text.encode("utf-8", "surrogatepass"))
+    if size > MAX_BYTES or text.count("\n") > MAX_LINES:
+        raise BadInput(
+            f"The issue text has {size:,} bytes and {text.count(chr(10)) + 1:,} lines, more than the {MAX_BYTES:,} bytes or "
+            f"{MAX_LINES:,} lines allowed: shorten it, or link to the long part."
+        )
+    if _TAG_CHARACTERS.search(text) or _SELECTOR_RUN.search(text):
+        raise PolicyError(
+            "The issue text holds invisible tag or selector characters, which only serve to hide text: remove them and ask again."
+        )
+    shown = visible(text)
+    if not shown.strip():
+        raise BadInput("The issue text is empty: say in a sentence what should change.")
+    title, _, body = shown.strip().partition("\n")
+    digest = hashlib.sha256(shown.encode()).hexdigest()
+    return Ticket(title.strip().lstrip("# ").strip(), body.strip(), reference, digest, hidden=max(0, len(text) - len(shown)))
+
+
+def visible(text: str) -> str:
+    """`text` without what a reader of the rendered page cannot see, to a fixed point: `visible(visible(t)) == visible(t)`.
+
+    Drops HTML comments (closed or not), attributes of tags, default-ignorable and control characters; decodes entities.
+    Tag characters are refused by `freeze` before this is called.
+    """
+    while True:
+        after = _visible_once(text)
+        if after == text:
+            return text
+        text = after
+
+
+def _visible_once(text: str) -> str:
+    text = unicodedata.normalize("NFC", html.unescape(text.replace("\r\n", "\n").replace("\r", "\n")))
+    text = _HIDING_TAG.sub(lambda match: f"<{match['tag']}>", _COMMENT.sub("", text))
+    return "".join(char for at, char in enumerate(text) if _seen(text, at, char))
+
+
+def _seen(text: str, at: int, char: str) -> bool:
+    if char in _KEPT_CONTROLS or (char.isascii() and char.isprintable()):
+        return True
+    if char in (_JOINER, _EMOJI_SELECTOR):
+        return at > 0 and (text[at - 1] == _EMOJI_SELECTOR or unicodedata.category(text[at - 1]) in ("So", "Sk"))
+    return unicodedata.category(char) not in ("Cf", "Cc", "Cs") and ord(char) not in _OTHER_IGNORABLE

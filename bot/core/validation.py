@@ -1,0 +1,133 @@
+"""What checks and tests say: baseline against candidate, proof that a test catches the defect, a verdict with reasons.
+
+"Not run" is never "passed": a suite that did not run leaves the verdict neutral or failed, with the reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from bot.core.reports import Check, TestReport
+
+
+@dataclass(frozen=True, slots=True)
+class CheckSet:
+    """Everything that ran on one tree."""
+
+    tree: str
+    checks: tuple[Check, ...]
+    tests: TestReport
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What ran to prove a changeset.
+
+    `head`: checks and full suite on the result. `original`: the base's own versions of the changed test files, on the
+    result. `before`: the result's test files on the base's sources, which is the same as the result with its source hunks
+    reverted. The last two are None where no test file was changed or added.
+    """
+
+    head: CheckSet
+    original: TestReport | None
+    before: TestReport | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The gate's answer. `reproduced` are tests that fail without the change and pass with it."""
+
+    outcome: Literal["pass", "fail", "neutral"]
+    problems: tuple[str, ...]
+    reproduced: tuple[str, ...]
+    fixed: tuple[str, ...]
+    preexisting: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def outcomes(report: TestReport | None) -> dict[str, str]:
+    """Test id to `passed | failed | error | skipped`."""
+    return {case.id: case.outcome for case in report.cases} if report else {}
+
+
+def failing(report: TestReport | None) -> set[str]:
+    return {name for name, outcome in outcomes(report).items() if outcome in ("failed", "error")}
+
+
+def passing(report: TestReport | None) -> set[str]:
+    return {name for name, outcome in outcomes(report).items() if outcome == "passed"}
+
+
+def judge(baseline: CheckSet, proof: Proof, *, is_bug: bool, insist_on_reproduction: bool) -> Verdict:
+    """The verdict over a changeset.
+
+    `insist_on_reproduction` makes a bug fix without a test that fails before it a problem rather than a note.
+    """
+    base, head = baseline.tests, proof.head.tests
+    fixed = sorted(failing(base) & passing(head))
+    reproduced = sorted(failing(proof.before) & passing(head) | _in_broken_files(proof.before, head)) or fixed
+    problems = [f"{check.name}: {check.detail}" for check in proof.head.checks if check.outcome == "fail"]
+    problems += _suite_problems(base, head) + _original_problems(base, proof.original)
+    notes = _notes(baseline, proof)
+    verified = head.outcome in ("pass", "fail")
+    if is_bug and verified and not reproduced:
+        missing = "no test fails before the change and passes after it, so nothing shows that the defect is gone"
+        (problems if insist_on_reproduction else notes).append(missing)
+    outcome: Literal["pass", "fail", "neutral"] = "fail" if problems else "pass" if verified else "neutral"
+    return Verdict(
+        outcome, tuple(problems), tuple(reproduced), tuple(fixed), tuple(sorted(failing(base) & failing(head))), tuple(notes)
+    )
+
+
+def _original_problems(base: TestReport, original: TestReport | None) -> list[str]:
+    if broken := sorted(failing(original) & passing(base)):
+        return [f"with the test files as they were before, these fail: {', '.join(broken[:5])}"]
+    if original and original.outcome == "error" and base.outcome != "error":
+        return [f"with the test files as they were before, the tests did not run: {original.reason}"]
+    return []
+
+
+def _in_broken_files(before: TestReport | None, head: TestReport) -> set[str]:
+    """Tests that pass now and whose file could not even be collected before: a test of something new fails by its import."""
+    broken = {_module(case.id) for case in (before.cases if before else ()) if case.outcome == "error" and "::" not in case.id}
+    return {name for name in passing(head) if _module(name) in broken}
+
+
+def _module(test: str) -> str:
+    return test.partition("::")[0].removesuffix(".py").replace("/", ".")
+
+
+def _suite_problems(base: TestReport, head: TestReport) -> list[str]:
+    problems = []
+    if head.outcome == "error" and base.outcome != "error":
+        problems.append(f"the tests did not run: {head.reason}")
+    if head.outcome == "neutral" and base.outcome in ("pass", "fail"):
+        problems.append(f"the base has {base.collected} tests and the result none: {head.reason}")
+    if broken := sorted(failing(head) & passing(base)):
+        problems.append(f"passed before and fail now: {_named(head, broken)}")
+    if new := sorted(failing(head) - set(outcomes(base))):
+        problems.append(f"new tests fail: {_named(head, new)}")
+    if lost := sorted(passing(base) - set(outcomes(head))):
+        problems.append(f"{len(lost)} tests that passed before were not collected: {', '.join(lost[:5])}")
+    if skipped := sorted(name for name in passing(base) if outcomes(head).get(name) == "skipped"):
+        problems.append(f"passed before and are skipped now: {', '.join(skipped[:5])}")
+    return problems
+
+
+def _named(report: TestReport, names: list[str]) -> str:
+    said = {case.id: case.message for case in report.cases}
+    return "; ".join(f"{name} ({said[name]})" if said[name] else name for name in names[:5]) + (" …" if len(names) > 5 else "")
+
+
+def _notes(baseline: CheckSet, proof: Proof) -> list[str]:
+    head = proof.head
+    notes = []
+    if head.tests.outcome == "neutral":
+        notes.append(f"not verified by tests: {head.tests.reason}")
+    if head.tests.outcome == "error" and baseline.tests.outcome == "error":
+        notes.append(f"the suite runs neither before nor after the change: {head.tests.reason}")
+    vacuous = sorted((passing(proof.before) & passing(head.tests)) - set(outcomes(baseline.tests)))
+    if vacuous:
+        notes.append(f"new tests that pass without the change too: {', '.join(vacuous[:5])}")
+    return notes

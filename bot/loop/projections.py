@@ -1,0 +1,129 @@
+"""What people read of a run, made anew from its state whenever it stops. Any of it may be lost: the journal is the truth."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from bot.core.changeset import added_lines, removed_lines
+from bot.core.phases import KINDS, Kind, Role
+from bot.core.policy import needs_owner
+from bot.core.run import Run, contract_digest
+from bot.core.summary import account, budget_line, by_model, line, phase_rows, status
+from bot.render import duration, say
+from bot.store.session import SessionFolder
+
+
+def project(session: SessionFolder, run: Run, *, patch: bytes, at: str, seconds: float) -> None:
+    """Write metadata, state, strategy, evidence, patch, `report.md` and `page.html` of `run`."""
+    folder = f"runs/{run.request.run}"
+    session.write("state.json", json.dumps(line(run), indent=2) + "\n")
+    if run.strategy:
+        session.write(
+            f"{folder}/strategy.json",
+            json.dumps({"digest": run.strategy.digest, **asdict(run.strategy)}, indent=2, default=str) + "\n",
+        )
+    values = _values(run, seconds)
+    for name, text in _evidence(run, values).items():
+        session.write(f"{folder}/evidence/{name}", text)
+    if run.changeset and run.changeset.files:
+        (session.path / "changes.patch").write_bytes(patch)
+    session.write("report.md", say("reports/report.md.j2", **values))
+    page = _plan_values(run) if run.documents.plan else {"reviewer": None, "digest": ""}
+    session.write(
+        "page.html",
+        say(
+            "pages/run.html.j2",
+            diff=patch.decode("utf-8", "replace"),
+            contract=page["digest"],
+            reviewer=page["reviewer"],
+            **values,
+        ),
+    )
+    done = at if run.over else None
+    session.update(status=status(run), run_state=str(run.state), outcome=run.outcome, cost=run.ledger.spent, completed_at=done)
+
+
+def progress(run: Run) -> str:
+    """The state of a run in a dozen lines of plain text."""
+    return say("reports/progress.md.j2", run=run, rows=phase_rows(run), budget=budget_line(run))
+
+
+def plan_text(run: Run) -> str:
+    """The plan as the contract a person approves, in Markdown."""
+    return say("reports/plan.md.j2", **_plan_values(run)) if run.documents.plan else ""
+
+
+def _plan_values(run: Run) -> dict[str, Any]:
+    choices = {choice.role: choice for choice in run.compiled.choices}
+    return {"run": run, "digest": contract_digest(run), "reviewer": choices.get(Role.PLAN_REVIEWER)}
+
+
+def _values(run: Run, seconds: float) -> dict[str, Any]:
+    """Everything the report and the page show."""
+    choices = {choice.role: choice for choice in run.strategy.choices} if run.strategy else {}
+    built = [phase.choice for phase in run.phases if phase.choice]
+    values: dict[str, Any] = {
+        "run": run,
+        "note": run.request.settings.note,
+        "headline": headline(run, seconds),
+        "budget": budget_line(run),
+        "account": account(run),
+        "builder": built[-1].model.model if built else "",
+        "auditor": choices.get(Role.AUDITOR),
+        "models": by_model(run),
+        "rows": phase_rows(run),
+        "ordered_files": _files(run),
+        "plan_text": plan_text(run),
+    }
+    return values | {"audit_text": say("reports/audit.md.j2", **values) if run.documents.audit else ""}
+
+
+def headline(run: Run, seconds: float) -> str:
+    """How it stands, in one line: `Finished in 3m 12s`, or what stopped it."""
+    if run.waiting:
+        return f"Waits for a person after {duration(seconds)}: {run.waiting.text}"
+    if not run.over:
+        return "Not finished"
+    if run.state == "DONE_SUCCESS":
+        return f"Finished in {duration(seconds)}" + (f": {run.outcome}" if run.outcome not in ("", "done") else "")
+    return f"Stopped after {duration(seconds)}: {run.outcome}"
+
+
+def _files(run: Run) -> list[dict[str, Any]]:
+    """Changed files, those that need their owner first."""
+    files = [
+        {
+            "path": change.path,
+            "op": change.op,
+            "owner": needs_owner(change.path),
+            "added": len(added_lines(change)),
+            "removed": len(removed_lines(change)),
+        }
+        for change in (run.changeset.files if run.changeset else ())
+    ]
+    return sorted(files, key=lambda file: (not file["owner"], file["path"]))
+
+
+def _evidence(run: Run, values: dict[str, Any]) -> dict[str, str]:
+    """The evidence files of the phases that produced something, by name."""
+    documents, found = run.documents, {}
+    for kind, document in (
+        (Kind.STRATEGIZE, documents.approach),
+        (Kind.SPEC, documents.spec),
+        (Kind.THINK, documents.edge_cases),
+    ):
+        if document:
+            found[KINDS[kind].evidence] = say(f"reports/{kind.lower()}.md.j2", document=document)
+    if documents.plan:
+        found["plan.md"] = values["plan_text"]
+        found["plan.json"] = json.dumps(asdict(documents.plan), indent=2) + "\n"
+    if run.baseline:
+        results = {"baseline": run.baseline, "proof": run.proof, "verdict": run.verdict}
+        found["test_results.json"] = (
+            json.dumps({name: asdict(value) if value else None for name, value in results.items()}, indent=2) + "\n"
+        )
+    if documents.audit:
+        found["review.md"] = values["audit_text"]
+    return found

@@ -1,0 +1,287 @@
+"""Everything a run does to files, in one place: the worktree, the sandbox and the toolchain of one session.
+
+Nothing untrusted ever runs in the worktree but the model's own shell: checks and tests get a copy made from a tree id, so
+what was tested is known exactly and what tests leave behind is gone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bot.core.changeset import Changeset
+from bot.core.conversation import Message, ToolResult, ToolUse
+from bot.core.errors import BugError
+from bot.core.events import RunRequested, WorkspaceReady
+from bot.core.policy import is_test, is_test_support, redact
+from bot.core.reports import FixerCall, FixerReport, Profile, SandboxReport, TestReport
+from bot.core.run import Run
+from bot.core.strategy import Settings
+from bot.core.ticket import Ticket
+from bot.core.validation import CheckSet, Proof
+from bot.workspace.checkout import Checkout
+from bot.workspace.context import conventions, excerpts, listing
+from bot.workspace.editor import Editor, Outcome
+from bot.workspace.files import Beneath
+from bot.workspace.fixers import run_fixer
+from bot.workspace.git import Worktree
+from bot.workspace.sandbox import Sandbox, own_interpreter
+from bot.workspace.search import grep
+from bot.workspace.toolchains import Toolchain, detect
+
+INNER = ("git", "tree", "copies", "box")
+"""Parts of a session's folder that hold the worktree rather than the record."""
+SHELL_SECONDS = 120.0
+RESULT_CHARS = 16_000
+FAILURES_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What a reply's tools did."""
+
+    tree: str
+    results: tuple[ToolResult, ...]
+    refused: tuple[str, ...]
+
+
+class Workplace:
+    """The files of one run. `folder` is the session's; nothing outside it is written but the branch that `deliver` makes."""
+
+    def __init__(self, folder: Path, checkout: Checkout, *, deliver_to_checkout: bool = True) -> None:
+        self._folder, self._checkout, self._to_checkout = folder, checkout, deliver_to_checkout
+        self._worktree: Worktree | None = None
+        self._toolchain: Toolchain | None = None
+        self._box = Sandbox(folder / "box")
+        self._at = ""
+
+    # --- beginning ---
+
+    def prepare(self, base: str, ticket: Ticket, settings: Settings) -> WorkspaceReady:
+        """A fresh worktree of `base`, the probed sandbox, and what there is to know about the repository."""
+        for name in INNER:
+            shutil.rmtree(self._folder / name, ignore_errors=True)
+        self._worktree = worktree = Worktree.create(self._folder, self._checkout, base)
+        tree = worktree.tree_of(base)
+        self._at = tree
+        sandbox = self._box.probe()
+        files = worktree.files(base)
+        return WorkspaceReady(
+            base_tree=tree,
+            profile=self._detected(settings.python).profile if sandbox.full else _unknown(sandbox),
+            sandbox=sandbox,
+            listing=listing(files),
+            conventions=conventions(worktree, base),
+            excerpts=excerpts(worktree, base, files, ticket),
+        )
+
+    def reopen(self, run: Run) -> None:
+        """Take up the worktree of a run that another process left, and put its files back to what the journal says."""
+        if run.workspace is None:
+            return
+        self._worktree = Worktree.open(self._folder)
+        self._restore(run.tree)
+        self._box.probe()
+        self._detected(run.request.settings.python)
+
+    @property
+    def worktree(self) -> Worktree:
+        """The run's own tree and git dir."""
+        if self._worktree is None:
+            raise BugError("the worktree is used before it was made")
+        return self._worktree
+
+    @property
+    def toolchain(self) -> Toolchain:
+        if self._toolchain is None:
+            raise BugError("the toolchain is used before it was detected")
+        return self._toolchain
+
+    def _detected(self, python: str) -> Toolchain:
+        files = self.worktree.files(self.worktree.base)
+        base = self._copy(self.worktree.tree_of(self.worktree.base), "base")
+        self._toolchain = _detect(base, files, self._checkout, self._box, python)
+        return self._toolchain
+
+    def _restore(self, tree: str) -> None:
+        self.worktree.restore(tree)
+        self._at = tree
+
+    def _copy(self, tree: str, name: str) -> Path:
+        """A copy of `tree` to run things in."""
+        into = self._folder / "copies" / name
+        self.worktree.materialise(tree, into)
+        return into
+
+    # --- checks and tests ---
+
+    def check_base(self, tree: str, settings: Settings) -> CheckSet:
+        """Tests of the base. Its checks need no run of their own: those of the result are compared with it."""
+        return CheckSet(tree, (), self._tests(tree, "base", settings))
+
+    def prove(self, base_tree: str, changeset: Changeset, settings: Settings) -> Proof:
+        """Checks and the whole suite on the result; its tests on the old sources; the old tests on its sources."""
+        head = self._copy(changeset.tree, "head")
+        base = self._copy(base_tree, "base")
+        checks = self.toolchain.checks(self._box, head, base, changeset.paths)
+        proven = CheckSet(changeset.tree, checks, self._tests(changeset.tree, "head", settings))
+        support = [change for change in changeset.files if is_test_support(change.path)]
+        old = tuple(change.path for change in support if change.before is not None and is_test(change.path))
+        new = tuple(change.path for change in support if change.after is not None and is_test(change.path))
+        original = before = None
+        if old:
+            original = self._tests(self.worktree.overlay(changeset.tree, base_tree, old), "original", settings, old)
+        if new:
+            mixed = self.worktree.overlay(base_tree, changeset.tree, [change.path for change in support])
+            before = self._tests(mixed, "before", settings, new)
+        return Proof(proven, original, before)
+
+    def _tests(self, tree: str, name: str, settings: Settings, selection: tuple[str, ...] = (), seconds: int = 0) -> TestReport:
+        chosen = selection or settings.tests
+        return self.toolchain.run_tests(
+            self._box, self._copy(tree, name), selection=chosen, seconds=seconds or settings.full_seconds
+        )
+
+    # --- changes ---
+
+    def fix(self, tree: str, calls: tuple[FixerCall, ...]) -> tuple[str, tuple[FixerReport, ...]]:
+        """Run deterministic fixers one after the other on `tree`."""
+        self._restore(tree)
+        reports = tuple(run_fixer(call.name, call.args, self.worktree, self._box, at=str(self._checkout.root)) for call in calls)
+        self._at = self.worktree.snapshot()
+        return self._at, reports
+
+    def use_tools(self, tree: str, message: Message, request: RunRequested) -> Used:
+        """Carry out the tool uses of `message` in order. A tool that fails says so to the model; the run goes on."""
+        if self._at != tree:
+            self._restore(tree)
+        results: list[ToolResult] = []
+        refused: list[str] = []
+        for use in (block for block in message.blocks if isinstance(block, ToolUse)):
+            outcome = self._use(use, request.settings)
+            results.append(ToolResult(use.id, redact(_cut(outcome.text)), outcome.is_error))
+            refused += outcome.refused
+        self._at = self.worktree.snapshot()
+        return Used(self._at, tuple(results), tuple(refused))
+
+    def _use(self, use: ToolUse, settings: Settings) -> Outcome:
+        try:
+            arguments = json.loads(use.arguments or "{}")
+        except ValueError as error:
+            return Outcome(f"The arguments are not JSON: {error}.", is_error=True)
+        if not isinstance(arguments, dict):
+            return Outcome("The arguments have to be a JSON object.", is_error=True)
+        editor = Editor(Beneath(self.worktree.tree), str(self._checkout.root))
+        tools: Mapping[str, Callable[[dict[str, Any]], Outcome]] = {
+            "str_replace_based_edit_tool": editor.text_editor,
+            "apply_patch": editor.apply_patch,
+            "view": lambda given: editor.view({**given, "view_range": _range(given)}),
+            "search": self._search,
+            "run_checks": lambda given: self._run_checks(given, settings),
+            "bash": lambda given: self._shell([str(given.get("command") or "")]),
+            "shell": lambda given: self._shell([str(command) for command in given.get("commands") or ()]),
+        }
+        if use.name not in tools:
+            return Outcome(f"There is no tool {use.name}; there are {', '.join(tools)}.", is_error=True)
+        return tools[use.name](arguments)
+
+    def _search(self, given: dict[str, Any]) -> Outcome:
+        pattern, below = str(given.get("pattern") or ""), str(given.get("path") or "")
+        if not pattern:
+            return Outcome("A pattern is needed.", is_error=True)
+        return Outcome(grep(self.worktree, pattern, below) or "No line matches.")
+
+    def _run_checks(self, given: dict[str, Any], settings: Settings) -> Outcome:
+        """The inner loop: checks on what changed, and the tests asked for, with the short time limit."""
+        tree = self.worktree.snapshot()
+        base_tree = self.worktree.tree_of(self.worktree.base)
+        changed = [change.path for change in self.worktree.changes(base_tree, tree)]
+        checks = self.toolchain.checks(self._box, self._copy(tree, "head"), self._copy(base_tree, "base"), changed)
+        asked = given.get("tests")
+        selection = tuple(str(item) for item in asked) if isinstance(asked, list) else ()
+        seconds = settings.quick_seconds if selection else settings.full_seconds
+        report = self._tests(tree, "head", settings, selection, seconds)
+        lines = [f"{check.name}: {check.outcome}{': ' + check.detail if check.detail else ''}" for check in checks]
+        lines.append(f"tests: {report.outcome}: {report.reason} ({report.collected} collected)")
+        lines += [f"- {case.id}: {case.message}" for case in report.failing[:FAILURES_SHOWN]]
+        if report.outcome in ("fail", "error"):
+            lines += ["", report.output[-6_000:]]
+        return Outcome("\n".join(lines))
+
+    def _shell(self, commands: list[str]) -> Outcome:
+        """Commands in the sandbox, in the worktree itself. Each starts fresh: no background process outlives it."""
+        if not any(commands):
+            return Outcome("There is no command. Every call starts a fresh shell.", is_error=False)
+        interpreter, said, bad = self.toolchain.interpreter, [], False
+        for command in commands:
+            ran = self._box.run(
+                ("/bin/bash", "-c", command),
+                work=self.worktree.tree,
+                at=self.toolchain.at,
+                readonly=(*(interpreter.readonly if interpreter else ()), *own_interpreter()),
+                env={"PATH": interpreter.path} if interpreter else {},
+                seconds=SHELL_SECONDS,
+            )
+            said.append(ran.text + ("" if ran.exit == 0 else f"\n[{ran.how}]"))
+            bad = bad or ran.exit != 0
+        return Outcome("\n".join(said).strip() or "[no output]", is_error=bad)
+
+    def deliver(self, tree: str, base: str, branch: str, message: str, when: str) -> str:
+        """Commit `tree` on `base` and make `branch` in the checkout's repository; its files and HEAD stay as they are.
+
+        Found before it is made: a branch that holds this very tree on this base was delivered before a restart.
+        """
+        if self._to_checkout and (there := self._checkout.branch_head(branch)) and self.worktree.tree_of(there) == tree:
+            return there
+        commit = self.worktree.commit(tree, base, message, when)
+        if self._to_checkout:
+            self.worktree.deliver(self._checkout, commit, branch)
+        return commit
+
+
+def look(checkout: Checkout, python: str) -> Profile:
+    """What a run would find in `checkout`, for `ostler doctor`."""
+    with tempfile.TemporaryDirectory(prefix="ostler-look-") as made:
+        workplace = Workplace(Path(made), checkout)
+        workplace._worktree = Worktree.create(Path(made), checkout, checkout.head)
+        report = workplace._box.probe()
+        return workplace._detected(python).profile if report.full else _unknown(report)
+
+
+def _detect(tree: Path, files: tuple[str, ...], checkout: Checkout, box: Sandbox, python: str) -> Toolchain:
+    """The only look at the caller's environment: which interpreter they have active."""
+    return detect(
+        tree,
+        files,
+        checkout.root,
+        box=box,
+        setting=python,
+        virtual_env=os.environ.get("VIRTUAL_ENV", ""),
+        path=os.environ.get("PATH", ""),
+    )
+
+
+def _unknown(report: SandboxReport) -> Profile:
+    why = f"not looked at: {report.advice}"
+    return Profile("other", "", None, (), (".",), False, why, False, why, (), (why,))
+
+
+def _range(given: Mapping[str, Any]) -> list[int] | None:
+    """`start` and `end` of the `view` tool as the editor's `view_range`; -1 is the end of the file."""
+    if "start" not in given and "end" not in given:
+        return None
+    return [given.get("start", 1), given.get("end", -1)]
+
+
+def _cut(text: str) -> str:
+    """The head and tail of a long text."""
+    if len(text) <= RESULT_CHARS:
+        return text
+    half = RESULT_CHARS // 2
+    return f"{text[:half]}\n[{len(text) - 2 * half} characters left out]\n{text[-half:]}"

@@ -1,0 +1,91 @@
+"""What every test stands on: no network beyond this machine, no keys or settings of the caller, a state folder of its own."""
+
+from __future__ import annotations
+
+import ipaddress
+import itertools
+import os
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+_LEAKS = ("ANTHROPIC_", "OPENAI_", "GITHUB_", "GH_", "RUNNER_", "ACTIONS_", "OSTLER_", "GIT_")
+_LEAK_ENDS = ("_PROXY", "_API_KEY", "_TOKEN")
+
+_patch = pytest.MonkeyPatch()
+_attempts: list[str] = []
+_numbers = itertools.count()
+
+
+class ForbiddenConnection(AssertionError):
+    """A test tried to reach another machine."""
+
+
+def pytest_configure() -> None:
+    for name in list(os.environ):
+        if name.upper().startswith(_LEAKS) or name.upper().endswith(_LEAK_ENDS):
+            _patch.delenv(name)
+    _patch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    _patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    for name in ("connect", "connect_ex"):
+        _patch.setattr(socket.socket, name, _guarded(getattr(socket.socket, name), 0))
+    _patch.setattr(socket.socket, "sendto", _guarded(socket.socket.sendto, -1))
+    _patch.setattr(socket, "getaddrinfo", _guarded_lookup(socket.getaddrinfo))
+
+
+def pytest_unconfigure() -> None:
+    _patch.undo()
+
+
+def _guarded(original: Callable[..., Any], position: int) -> Callable[..., Any]:
+    """The method of a socket whose argument at `position` is the address to reach."""
+
+    def method(self: socket.socket, *args: Any) -> Any:
+        if self.family in (socket.AF_INET, socket.AF_INET6):
+            _refuse_other_machines(args[position][0])
+        return original(self, *args)
+
+    return method
+
+
+def _guarded_lookup(original: Callable[..., Any]) -> Callable[..., Any]:
+    def lookup(host: Any, *args: Any, **kwargs: Any) -> Any:
+        if host is not None:
+            _refuse_other_machines(host)
+        return original(host, *args, **kwargs)
+
+    return lookup
+
+
+def _refuse_other_machines(host: str | bytes) -> None:
+    name = host.decode() if isinstance(host, bytes) else host
+    if name in ("", "localhost"):
+        return
+    try:
+        if ipaddress.ip_address(name).is_loopback:
+            return
+    except ValueError:
+        pass  # a name: only localhost is ours
+    _attempts.append(name)
+    raise ForbiddenConnection(f"a test tried to reach {name}: tests talk to this machine only")
+
+
+@pytest.fixture
+def forbidden_connections() -> list[str]:
+    """Hosts that this test tried to reach; whoever expects some takes them out."""
+    return _attempts
+
+
+@pytest.fixture(autouse=True)
+def _no_other_machine() -> Iterator[None]:
+    """Fails a test whose attempt was refused and then swallowed by the code under test."""
+    _attempts.clear()
+    yield
+    assert not _attempts, f"tried to reach {', '.join(_attempts)}"
+
+
+@pytest.fixture(autouse=True)
+def _own_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OSTLER_STATE_DIR", str(tmp_path_factory.getbasetemp() / f"state-{next(_numbers)}"))
