@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal
+from ipaddress import ip_address
 from pathlib import Path
+from socket import inet_aton
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -17,7 +20,6 @@ from bot.core.selection import ModelClass, ModelId
 
 CONFIG_PATH = ".github/ostler.yml"
 VENDORS = ("anthropic", "openai")
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 Dollars = Annotated[Decimal, Field(gt=0, le=10_000, allow_inf_nan=False)]
 
@@ -30,7 +32,7 @@ def _either(name: str) -> Any:
 class Settings(BaseSettings):
     """What the environment says. Keys may also be given under the vendors' own names."""
 
-    model_config = SettingsConfigDict(env_prefix="OSTLER_", extra="ignore", populate_by_name=True)
+    model_config = SettingsConfigDict(env_prefix="OSTLER_", extra="ignore", populate_by_name=True, env_ignore_empty=True)
 
     anthropic_api_key: Annotated[SecretStr | None, _either("ANTHROPIC_API_KEY")] = None
     openai_api_key: SecretStr | None = Field(
@@ -54,9 +56,7 @@ class Settings(BaseSettings):
     @property
     def note(self) -> str:
         """What a reader has to know about where the answers come from: a server on this machine is no vendor."""
-        places = sorted(
-            {url for url in (self.anthropic_base_url, self.openai_base_url) if url and urlsplit(url).hostname in LOOPBACK}
-        )
+        places = sorted({url for url in (self.anthropic_base_url, self.openai_base_url) if url and _is_here(url)})
         if not places:
             return ""
         where = ", ".join(places)
@@ -122,7 +122,7 @@ class Price(_Part):
     """Dollars per million tokens of one exact model id, where the bundled table does not know it."""
 
     model: str
-    dated: str
+    dated: date
     input: Decimal = Field(ge=0, le=10_000, allow_inf_nan=False)
     output: Decimal = Field(ge=0, le=10_000, allow_inf_nan=False)
     cache_read: Decimal | None = Field(default=None, ge=0, le=10_000, allow_inf_nan=False)
@@ -132,7 +132,7 @@ class Price(_Part):
         """An unstated cache price is the input price; the long write twice that."""
         read, write = (self.input if price is None else price for price in (self.cache_read, self.cache_write))
         tier = PriceTier(0, *(int(price * MICRO) for price in (self.input, self.output, read, write, max(write, self.input * 2))))
-        return Rates(self.model, self.dated, (tier,))
+        return Rates(self.model, self.dated.isoformat(), (tier,))
 
 
 class RepoConfig(_Part):
@@ -155,11 +155,39 @@ def load_settings() -> Settings:
         SetupError: a variable has a value that does not fit.
     """
     try:
-        return Settings()
+        settings = Settings()
     except ValidationError as error:
         first = error.errors()[0]
         name = "_".join(str(part) for part in first["loc"]).upper().removeprefix("OSTLER_")
         raise SetupError(f"OSTLER_{name}: {first['msg']}. Mend the variable or unset it.") from error
+    for vendor in VENDORS:
+        url = getattr(settings, f"{vendor}_base_url")
+        if url and not _is_address(url):
+            raise SetupError(
+                f"OSTLER_{vendor.upper()}_BASE_URL: {url!r} is no address such as https://host/path. Mend or unset it."
+            )
+    return settings
+
+
+def _is_here(url: str) -> bool:
+    """Whether `url` leads to this machine, in whatever way its address is written."""
+    host = (urlsplit(url).hostname or "").rstrip(".")
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        address = ip_address(host) if ":" in host else ip_address(inet_aton(host))
+    except (OSError, ValueError):  # a name
+        return False
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    return mapped.is_loopback or mapped.is_unspecified
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets or a port that are none
+        return False
 
 
 def parse_config(raw: bytes | None, where: str = CONFIG_PATH) -> RepoConfig:
@@ -172,15 +200,15 @@ def parse_config(raw: bytes | None, where: str = CONFIG_PATH) -> RepoConfig:
         return RepoConfig()
     try:
         text = raw.decode("utf-8")
-        value, tree = yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader)
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        _refuse_unreadable(tree, where)
+        value = yaml.safe_load(text)
     except UnicodeDecodeError as error:
         raise SetupError(f"{where}, line {raw[: error.start].count(10) + 1}: not UTF-8 text. Save the file as UTF-8.") from error
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark else 1
-        raise SetupError(f"{where}, line {line}: not YAML ({getattr(error, 'problem', None) or error}).") from error
-    except (ValueError, RecursionError) as error:  # a date or number that is none, or nesting without end
-        raise SetupError(f"{where}, line 1: a value in the file cannot be read ({error}).") from error
+        raise SetupError(_not_yaml(error, text, where)) from error
+    except RecursionError as error:
+        raise SetupError(f"{where}, line 1: the file is nested too deeply to be a configuration.") from error
     if value is None:
         return RepoConfig()
     try:
@@ -188,7 +216,46 @@ def parse_config(raw: bytes | None, where: str = CONFIG_PATH) -> RepoConfig:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise SetupError(f"{where}, line {_line(tree, first['loc'])}: {key}: {first['msg']}.") from error
+        reason = _REASONS.get(first["type"], first["msg"])
+        raise SetupError(f"{where}, line {_line(tree, first['loc'])}: {key}: {reason}.") from error
+
+
+def _not_yaml(error: yaml.YAMLError, text: str, where: str) -> str:
+    if isinstance(error, yaml.reader.ReaderError):
+        line = text.count("\n", 0, error.position) + 1
+        return f"{where}, line {line}: not YAML (the character {error.character:#x} may not be in it)."
+    mark = getattr(error, "problem_mark", None)
+    return f"{where}, line {mark.line + 1 if mark else 1}: not YAML ({getattr(error, 'problem', None) or error})."
+
+
+_REASONS = {"extra_forbidden": "there is no such setting", "model_type": "settings, as `name: value`, are expected here"}
+"""Where pydantic's own words are for programmers."""
+
+
+def _refuse_unreadable(root: Any, where: str) -> None:
+    """Refuse what PyYAML would take silently or trip over: a key given twice, a date or number that is none."""
+    nodes, seen = [root] if root else [], set()
+    while nodes:
+        node = nodes.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.ScalarNode):
+            try:
+                yaml.SafeLoader("").construct_object(node)
+            except ValueError as error:
+                raise SetupError(
+                    f"{where}, line {node.start_mark.line + 1}: {node.value[:40]!r} is no value that can be read."
+                ) from error
+        elif isinstance(node, yaml.SequenceNode):
+            nodes += node.value
+        else:
+            names: set[str] = set()
+            for key, value in node.value:
+                if isinstance(key, yaml.ScalarNode) and key.value in names:
+                    raise SetupError(f"{where}, line {key.start_mark.line + 1}: {key.value} is given twice: keep one.")
+                names.add(str(key.value))
+                nodes += (key, value)
 
 
 def _line(node: Any, at: tuple[int | str, ...]) -> int:

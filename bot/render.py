@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from bot.core.budget import dollars
+from bot.core.paths import printable
 from bot.core.policy import redact
 from bot.core.run import short
 
@@ -37,8 +38,8 @@ def render(name: str, /, **values: Any) -> str:
 
 
 def say(name: str, /, **values: Any) -> str:
-    """Like `render`, for text that leaves the machine or is shown: every known form of secret is removed."""
-    return redact(render(name, **values))
+    """Like `render`, for text that leaves the machine or is shown: no known form of secret, nothing that a reader can't see."""
+    return printable(redact(render(name, **values)))
 
 
 def duration(seconds: float) -> str:

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from bot.core.errors import OstlerError, UserError
+from bot.core.paths import printable
 
 app = typer.Typer(
     help="Turns an issue into a proven, audited branch, inside a budget. Start with `ostler demo`.",
@@ -128,7 +129,9 @@ def main() -> None:
     except UserError as error:
         code = _refuse(str(error), error.exit_code, as_json=as_json)
     except typer.TyperException as error:
-        code = _refuse(f"{error.format_message()} `ostler --help` shows what there is.", 1, as_json=as_json)
+        code = _refuse(
+            f"{_ended(error.format_message().replace('?.', '?'))} `ostler --help` shows what there is.", 1, as_json=as_json
+        )
     except (KeyboardInterrupt, typer.Abort):
         code = _refuse(
             "Interrupted. Nothing is lost: `ostler sessions list` names the session, `ostler resume` goes on.",
@@ -145,7 +148,12 @@ def main() -> None:
 
 def _refuse(sentence: str, code: int, *, as_json: bool) -> int:
     """One sentence on standard error; with --json also as the last line of standard output."""
+    sentence = _ended(printable(" ".join(sentence.split())))
     print(f"ostler: {sentence}", file=sys.stderr)
     if as_json:
         print(json.dumps({"error": sentence, "exit_code": code}))
     return code
+
+
+def _ended(sentence: str) -> str:
+    return sentence if sentence.endswith((".", "?", "!")) else f"{sentence}."

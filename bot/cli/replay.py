@@ -16,7 +16,7 @@ from bot.cli.state import sessions, utc_now
 from bot.config import load_settings
 from bot.core.effects import AskPerson, SendCall
 from bot.core.errors import SetupError
-from bot.core.events import Answered, ModelReplied, RunRequested
+from bot.core.events import Answered, BudgetRaised, ModelReplied, RunRequested
 from bot.core.run import Run
 from bot.core.summary import line
 from bot.llm.model import Model, Reply
@@ -73,7 +73,12 @@ def _execute(records: Sequence[Record], run: Run, repository: Path) -> Run:
         rooms = Rooms(workplace, _models(records), pricing(repo_config(checkout)), ask, utc_now, sleep=lambda _: None)
         driver = Driver(journal, rooms.perform, rooms.present)
         driver.feed(request)
-        return driver.drive()
+        again = driver.drive()
+        for raised in (record.item for record in records if isinstance(record.item, BudgetRaised)):
+            if again.waiting and again.waiting.what == "budget" and raised.max_cost > again.ledger.run_cap:
+                driver.feed(raised)
+                again = driver.drive()
+        return again
 
 
 def _models(records: Sequence[Record]) -> dict[str, Model]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from bot.cli.rooms import rooms
+from bot.cli.rooms import models, pricing, rooms
 from bot.cli.state import sessions, utc_now
 from bot.cli.terminal import asker, watcher
 from bot.config import CONFIG_PATH, RepoConfig, Settings, load_settings, micro, parse_config
@@ -22,10 +22,12 @@ from bot.core.budget import dollars
 from bot.core.effects import AskPerson
 from bot.core.errors import BadInput, SetupError
 from bot.core.events import Answered, BudgetRaised, RunRequested, StopRequested
+from bot.core.paths import printable
+from bot.core.policy import redact
 from bot.core.run import Run, short
 from bot.core.strategy import Settings as RunSettings
 from bot.core.strategy import compile_strategy
-from bot.core.summary import exit_code, line
+from bot.core.summary import exit_code, line, status
 from bot.core.ticket import Ticket, freeze
 from bot.core.triage_fixers import fixers_for
 from bot.loop.driver import Driver
@@ -50,14 +52,15 @@ def run(
     checkout = Checkout.open(path)
     config = repo_config(checkout)
     settings = run_settings(environment, config, max_cost, approved=approve)
-    refuse_early(ticket, settings)
+    refuse_early(ticket, settings, config)
+    models(environment)  # so that a key that cannot be one is refused before there is a session
     if dry_run:
         return show_strategy(ticket, settings, as_json=as_json)
     if changed := checkout.dirty():
         named = ", ".join(changed[:DIRTY_SHOWN]) + (" and more" if len(changed) > DIRTY_SHOWN else "")
-        raise SetupError(f"The checkout has changes that are not committed ({named}): commit or stash them first.")
+        raise SetupError(f"The checkout has changes that are not committed ({named}): commit, stash or ignore them first.")
     folder = sessions(environment).create(
-        session or slug(ticket.title),
+        slug(ticket.title) if session is None else session,
         at=utc_now(),
         repository=str(checkout.root),
         goal=ticket.title,
@@ -77,20 +80,33 @@ def resume(name: str, *, approve: str | None, max_cost: float | None, stop: bool
     folder = sessions(environment).find(name)
     journal = Journal(folder.journal_path, utc_now)
     if not journal.records:
+        folder.update(status="failed", outcome="ended before its run began")
         raise SetupError(f"The session {folder.id} ended before its run began: start it again with `ostler run`.")
     checkout = Checkout.open(Path(folder.metadata().repository))
     room = rooms(folder, checkout, environment, repo_config(checkout), None if as_json else asker())
     driver = Driver(journal, room.perform, room.present, [watcher(quiet=as_json)])
     state = driver.run
-    if state.over:
+    if state.over and folder.metadata().status == status(state):
         raise BadInput(f"The run is over ({state.state}): start a new one with `ostler run`.")
+    if not state.over and not stop:
+        refuse_without_keys(state, environment)
     room.workplace.reopen(state)
-    if stop:
+    if stop and not state.over:
         driver.feed(StopRequested("the command line"))
-    else:
+    elif not state.over:  # one that is over was killed before its pages were written
         answer(driver, approve, max_cost)
         driver.recover()
     return finish(folder, driver, room.workplace, as_json=as_json)
+
+
+def refuse_without_keys(state: Run, environment: Settings) -> None:
+    """
+    Raises:
+        SetupError: a key that the run began with is gone. Going on would end the run for good.
+    """
+    wanted = {choice.model.vendor for choice in state.strategy.choices} if state.strategy else set()
+    if missing := sorted(wanted - set(environment.vendors)):
+        raise SetupError(f"The run needs a model of {missing[0]} and its key is not set: set {missing[0].upper()}_API_KEY.")
 
 
 def answer(driver: Driver, approve: str | None, max_cost: float | None) -> None:
@@ -129,7 +145,10 @@ def tell(folder: SessionFolder, state: Run, seconds: float) -> None:
     console = Console(highlight=False)
     if note := state.request.settings.note:
         console.print(escape(note), style="italic")
-    console.print(escape(headline(state, seconds)), style="bold green" if state.state == "DONE_SUCCESS" else "bold yellow")
+    console.print(
+        escape(printable(redact(headline(state, seconds)))),
+        style="bold green" if state.state == "DONE_SUCCESS" else "bold yellow",
+    )
     if state.branch:
         console.print(escape(f"  branch   {state.branch} ({state.head_sha[:12]})"), soft_wrap=True)
     console.print(
@@ -204,10 +223,10 @@ def run_settings(environment: Settings, config: RepoConfig, max_cost: float | No
     )
 
 
-def refuse_early(ticket: Ticket, settings: RunSettings) -> None:
+def refuse_early(ticket: Ticket, settings: RunSettings, config: RepoConfig) -> None:
     """
     Raises:
-        SetupError: a model is needed and there is no key.
+        SetupError: a model is needed and there is no key, or no price for one that may be asked.
         BadInput: the goal is too vague to plan.
     """
     if fixers_for(ticket.title, ticket.body):
@@ -219,6 +238,9 @@ def refuse_early(ticket: Ticket, settings: RunSettings) -> None:
         )
     if compile_strategy(ticket, settings).triage.vague:
         raise BadInput(f"{ticket.title!r} is too vague to plan: say what should be different afterwards, and where.")
+    price = pricing(config)
+    for model in settings.models:
+        price(model.vendor, model.model)
 
 
 def show_strategy(ticket: Ticket, settings: RunSettings, *, as_json: bool) -> int:
@@ -233,9 +255,7 @@ def show_strategy(ticket: Ticket, settings: RunSettings, *, as_json: bool) -> in
     console.print(
         escape(f"{strategy.profile} run, strategy {short(strategy.digest)}, at most {dollars(strategy.run_cap)}"), style="bold"
     )
-    console.print(
-        escape(f"{seen.scope} {seen.category}, {seen.importance} importance, {seen.risk} risk, complexity {seen.score}")
-    )
+    console.print(escape(f"{seen.scope} {seen.label}, {seen.importance} importance, {seen.risk} risk, complexity {seen.score}"))
     for choice in strategy.choices:
         console.print(escape(f"  {choice.role:<14} {choice.model.model:<20} {choice.reason}"), soft_wrap=True)
     for plan in strategy.phases:

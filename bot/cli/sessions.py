@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from bot.cli.state import sessions, utc_now
@@ -21,7 +20,7 @@ from bot.workspace.workplace import INNER
 
 
 def list_sessions(*, as_json: bool) -> int:
-    """Name, status, cost, start, goal; newest first."""
+    """Name, status, calls, cost, start; newest first."""
     found = [session.metadata() for session in sessions(load_settings()).newest()]
     if as_json:
         print(json.dumps([{**asdict(item), "cost_usd": item.cost / MICRO} for item in found]))
@@ -30,10 +29,10 @@ def list_sessions(*, as_json: bool) -> int:
         print("No sessions yet: `ostler run PATH --issue TEXT` starts one.")
         return 0
     table = Table(box=None, pad_edge=False)
-    for name in ("Session", "Status", "Cost", "Started", "Goal"):
-        table.add_column(name, no_wrap=name != "Goal", overflow="fold")
+    for name in ("Session", "Status", "Calls", "Cost", "Started"):
+        table.add_column(name, no_wrap=True, justify="right" if name in ("Calls", "Cost") else "left")
     for item in found:
-        table.add_row(item.session_id, item.status, dollars(item.cost), item.started_at[:19], escape(item.goal))
+        table.add_row(item.session_id, item.status, str(item.calls), dollars(item.cost), item.started_at[:16].replace("T", " "))
     Console(highlight=False).print(table)
     return 0
 

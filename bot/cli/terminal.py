@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
-from rich.markdown import Markdown
 from rich.markup import escape
+from rich.text import Text
 
 from bot.core.budget import dollars
 from bot.core.effects import AskPerson, PriceCall, RunBaseline, RunFixers, RunProof, SendCall, UseTools
@@ -24,6 +24,7 @@ from bot.core.events import (
     ToolsUsed,
     WorkspaceReady,
 )
+from bot.core.paths import printable
 from bot.core.policy import redact
 from bot.core.run import Run, short
 from bot.core.summary import budget_line
@@ -46,12 +47,12 @@ def watcher(*, quiet: bool) -> Observer:
         if status is not None:
             doing = _doing(moment)
             if doing:
-                status.update(escape(f"{doing} · {budget_line(moment.run)}"))
+                status.update(Text(f"{doing} · {budget_line(moment.run)}", no_wrap=True, overflow="ellipsis"))
                 status.start()
             else:
                 status.stop()
         if said := _said(moment):
-            console.print(escape(redact(said)))
+            console.print(escape(printable(redact(said))))
 
     return watch
 
@@ -78,36 +79,36 @@ def _said(moment: Moment) -> str:
 
 def _baseline(_: Run, event: BaselineRan) -> str:
     tests = event.checks.tests
-    return f"baseline   tests {tests.outcome}: {tests.collected} collected, {len(tests.failing)} failing"
+    return f"baseline       tests {tests.outcome}: {tests.collected} collected, {len(tests.failing)} failing"
 
 
 def _reply(run: Run, event: ModelReplied) -> str:
     charge = run.ledger.charges[-1]
-    return f"{charge.role:<10} {event.model}: {event.usage.prompt:,} in, {event.usage.output:,} out, {dollars(charge.amount)}"
+    return f"{charge.role:<14} {event.model}: {event.usage.prompt:,} in, {event.usage.output:,} out, {dollars(charge.amount)}"
 
 
 def _tools(_: Run, event: ToolsUsed) -> str:
-    return f"tools      {len(event.results)} used, {sum(result.is_error for result in event.results)} refused or failed"
+    return f"tools          {len(event.results)} used, {sum(result.is_error for result in event.results)} refused or failed"
 
 
 def _proof(run: Run, _: ProofRan) -> str:
     if run.verdict is None:
         return ""
-    return f"proof      {run.verdict.outcome}: {len(run.verdict.reproduced)} tests fail before and pass after{_problems(run)}"
+    return f"proof          {run.verdict.outcome}: {len(run.verdict.reproduced)} tests fail before and pass after{_problems(run)}"
 
 
 _LINES: dict[type[Any], Callable[[Run, Any], str]] = {
-    WorkspaceReady: lambda _, event: f"workspace  {event.profile.language}, sandbox {event.sandbox.tier}",
+    WorkspaceReady: lambda _, event: f"workspace      {event.profile.language}, sandbox {event.sandbox.tier}",
     BaselineRan: _baseline,
     FixersRan: lambda _, event: (
-        "fixers     " + "; ".join(f"{r.fixer}: {r.before} before, {r.after} after" for r in event.reports)
+        "fixers         " + "; ".join(f"{r.fixer}: {r.before} before, {r.after} after" for r in event.reports)
     ),
     ModelReplied: _reply,
-    CallFailed: lambda _, event: f"call       failed ({event.error}): {event.message}",
+    CallFailed: lambda _, event: f"call           failed ({event.error}): {event.message}",
     ToolsUsed: _tools,
-    ChangesetTaken: lambda _, event: f"changeset  {len(event.changeset.files)} files, {short(event.changeset.digest)}",
+    ChangesetTaken: lambda _, event: f"changeset      {len(event.changeset.files)} files, {short(event.changeset.digest)}",
     ProofRan: _proof,
-    Delivered: lambda _, event: f"delivered  {event.branch} at {event.head_sha[:12]}",
+    Delivered: lambda _, event: f"delivered      {event.branch} at {event.head_sha[:12]}",
 }
 
 
@@ -122,12 +123,18 @@ def asker() -> Callable[[Run, AskPerson], Answered | None] | None:
         return None
 
     def ask(run: Run, effect: AskPerson) -> Answered | None:
+        from rich.markdown import Markdown  # noqa: PLC0415 - it brings every highlighter along, and few runs ask
+
         console = Console(stderr=True, highlight=False)
         console.print(Markdown(plan_text(run)))
         console.print(escape(f"Approval is needed: {effect.reason}."))
-        answer = console.input(f"Approve contract {short(effect.digest)}? [y]es, [n]o, or Enter to decide later: ", markup=False)
-        if answer.strip().lower() in ("y", "yes"):
+        question = f"Approve contract {short(effect.digest)}? [y]es, [n]o, or Enter to decide later: "
+        try:
+            answer = console.input(question, markup=False).strip().lower()
+        except EOFError:
+            return None
+        if answer in ("y", "yes"):
             return Answered(effect.digest, "approved", PERSON)
-        return Answered(effect.digest, "declined", PERSON) if answer.strip().lower() in ("n", "no") else None
+        return Answered(effect.digest, "declined", PERSON) if answer in ("n", "no") else None
 
     return ask

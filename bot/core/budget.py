@@ -184,13 +184,14 @@ class Ledger:
         """Set aside the worst case of a call, with its output clamped to what is affordable, down to `output_floor`."""
         if any(r.call == call for r in self.reservations) or any(c.call == call for c in self.charges):
             raise BugError(f"call {call} was reserved before")
-        cap, left = self.room(phase, finishing=finishing)
+        cap, room = self.room(phase, finishing=finishing)
+        left = max(room, 0)
         base, price = worst_input_cost(rates, input_bound), max(tier.output for tier in rates.up_to(input_bound))
         affordable = output_wanted if price == 0 else max(0, left - base) * MICRO // price
         output = min(output_wanted, affordable)
         floor = min(output_floor, output_wanted)
         if left < base or output < floor:
-            return self, Shortfall(cap, max(left, 0), base + -(-floor * price // MICRO))
+            return self, Shortfall(cap, left, base + -(-floor * price // MICRO))
         amount = base + -(-output * price // MICRO)
         return replace(self, reservations=(*self.reservations, Reservation(call, phase, amount))), Grant(output, amount)
 

@@ -84,6 +84,9 @@ def changeset_taken(run: Run, event: ChangesetTaken) -> Step:
 def _nothing_changed(run: Run) -> Step:
     if not run.compiled.fixers:
         return go_back(run, (Kind.IMPLEMENT,), ("nothing was changed",))
+    if left := [f"{report.fixer}: {report.detail}" for report in run.fixer_reports if report.after]:
+        why = f"the fixer changed nothing, and what it found is still there ({'; '.join(left)})"
+        return fail(run, RunState.DONE_FAILED_REQUIRES_HUMAN_REVIEW, why)
     tier = run.phase.tier
     run = run.phase_moved(PhaseState.COMPLETE, reason="the fixer found nothing to change")
     run = skip_rest(run.moved(RunState.SNAPSHOT_CREATED).moved(RunState.PHASE_QUEUEING), "nothing was changed")

@@ -30,7 +30,9 @@ def go_on(run: Run) -> Step:
     """Begin the next queued phase, or end the run well."""
     waiting = next((phase for phase in run.phases if phase.state is PhaseState.QUEUED), None)
     if waiting is None:
-        return replace(run.moved(RunState.DONE_SUCCESS), outcome=run.outcome or "done"), ()
+        proven = run.verdict is None or run.verdict.outcome == "pass"
+        how = "done" if proven else "done, but not verified by tests"
+        return replace(run.moved(RunState.DONE_SUCCESS), outcome=run.outcome or how), ()
     tier = next(tier for tier in run.tiers if tier.name == waiting.tier)
     if tier.state is TierState.PENDING:
         run = run.tier_moved(tier.name, TierState.IN_PROGRESS)

@@ -140,9 +140,9 @@ def terminal(state: RunState) -> bool:
 
 
 def diagram(table: Table[State]) -> str:
-    """The table as a Mermaid state diagram; the four failures of a run are drawn once, from a composite state."""
+    """The table as a Mermaid state diagram; the four failures of a run are drawn once, from a state that stands for all."""
     start = next(iter(table))
-    failures = {str(state) for state in RUN_FAILURES}
+    failures = {str(state): why for state, why in RUN_FAILURES.items() if state in table}
     lines = ["stateDiagram-v2", f"    [*] --> {start}"]
     for state, targets in table.items():
         for target, why in targets.items():
@@ -150,4 +150,8 @@ def diagram(table: Table[State]) -> str:
                 lines.append(f"    {state} --> {target}: {why}")
         if not targets and str(state) not in failures:
             lines.append(f"    {state} --> [*]")
+    if failures:
+        lines.append('    state "every state before the end" as ANY')
+    for name, why in failures.items():
+        lines += [f"    ANY --> {name}: {why}", f"    {name} --> [*]"]
     return "\n".join(lines)

@@ -78,6 +78,17 @@ def visible_problem(text: str) -> str | None:
     return None
 
 
+def printable(text: str) -> str:
+    """`text` with every character that a reader can't see, or that moves a terminal's cursor, written as its escape."""
+    if text.isascii() and not _TERMINAL_CONTROL.search(text):
+        return text
+    return "".join(
+        char.encode("unicode_escape").decode() if (_is_hidden(char) and not _inside_emoji(text, at)) or char in "\r\f" else char
+        for at, char in enumerate(text)
+    )
+
+
+_TERMINAL_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _ASCII_CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f]")
 
 
@@ -109,7 +120,7 @@ def _part_problem(part: str) -> PathProblem | None:
             return PathProblem(f"the part {part!r} stands for git's own files on some file system", True)
         if _DEVICE.fullmatch(bare.split(".")[0].rstrip()):
             return PathProblem(f"the part {part!r} is a device name on Windows", True)
-    if part in ("", ".", "..") or folded in (".", ".."):
+    if part in ("", ".", "..") or not folded.split(":")[0].strip(" ."):  # what stands behind a colon is no name on NTFS
         return PathProblem("the path has an empty, . or .. part", False)
     if part != part.rstrip() or part.endswith("."):
         return PathProblem(f"the part {part!r} ends in a dot or a space", False)

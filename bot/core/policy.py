@@ -16,6 +16,7 @@ from bot.core.findings import Finding
 from bot.core.paths import check_path, visible_problem
 from bot.core.reports import FileChange
 
+BYTE_ORDER_MARK = "\ufeff"
 MAX_FILES = 100
 MAX_CHANGESET_BYTES = 1_000_000
 
@@ -30,7 +31,10 @@ OWNER_PATHS = ("pyproject.toml", "setup.py", "setup.cfg", "*.lock", "*requiremen
                "makefile", "dockerfile", "agents.md", "claude.md", ".*")  # fmt: skip
 """Manifests, build and test configuration, agent instructions: allowed, but their owner has to look first. Matched by name."""
 
-TEST_PATHS = ("test_*.py", "*_test.py", "*_tests.py", "tests.py", "*.test.*", "*.spec.*", "*_test.go")
+TEST_PATHS = ("test_*.py", "*_test.py", "*_tests.py", "test.py", "tests.py", "*.test.*", "*.spec.*", "*_test.go")
+
+_IS = r"\b[\"']?\s*[:=]\s*"
+"""Between a name and its value: `=` or `:`, the name perhaps in quotes."""
 
 SECRETS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (name, re.compile(pattern))
@@ -43,9 +47,9 @@ SECRETS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("Slack token", r"\bxox[abprs]-[A-Za-z0-9-]{10,}"),
         ("bearer token", r"(?i)\bbearer\s+[a-z0-9._~+/-]{20,}=*"),
         ("basic authorization", r"(?i)\bauthorization:\s*basic\s+[a-z0-9+/]{12,}=*"),
-        ("api key assignment", r"(?i)\bapi[_-]?key\b\s*[:=]\s*[\"'][A-Za-z0-9_\-]{16,}[\"']"),
-        ("token assignment", r"(?i)\b(?:access|auth|secret)[_-]?(?:token|key)\b\s*[:=]\s*[\"'][A-Za-z0-9_\-/+]{16,}[\"']"),
-        ("password assignment", r"(?i)\bpass(?:word|wd)\b\s*[:=]\s*[\"'][^\"'\s]{8,}[\"']"),
+        ("api key assignment", rf"(?i)(?<![a-z0-9])api[_-]?key{_IS}[\"'][A-Za-z0-9_\-]{{16,}}[\"']"),
+        ("token assignment", rf"(?i)(?<![a-z0-9])(?:access|auth|secret)[_-]?(?:token|key){_IS}[\"'][A-Za-z0-9_\-/+]{{16,}}[\"']"),
+        ("password assignment", rf"(?i)(?<![a-z0-9])pass(?:word|wd){_IS}[\"'][^\"'\s]{{8,}}[\"']"),
     )
 )
 
@@ -58,8 +62,8 @@ _HOOK = re.compile(
 """What lets a conftest.py leave out tests or rewrite their results."""
 
 _SKIP = re.compile(
-    r"@(?:pytest\.mark|unittest)\.(?:skip|xfail|expectedFailure)|\bpytest\.(?:skip|xfail)\(|\.skipTest\("
-    r"|\b(?:it|test|describe)\.(?:skip|todo)\(|\bt\.Skip\("
+    r"\bmark\.(?:skip|xfail)|\bunittest\.(?:skip|expectedFailure|SkipTest)|\bpytest\.(?:skip|xfail|importorskip)\(|\.skipTest\("
+    r"|\b(?:it|test|describe)\.(?:skip|todo|only|failing)\(|\bx(?:it|test|describe)\(|\bt\.Skip\w*\("
 )
 _CASE = re.compile(r"^\s*(?:it|test)(?:\.each)?\(|^func Test\w+\(", re.MULTILINE)
 _ASSERTION = re.compile(r"\bassert\w*\b|\bexpect\(|\.raises\(|\bt\.(?:Error|Fatal)")
@@ -153,9 +157,10 @@ def _content_findings(change: FileChange) -> Iterator[Finding]:
         yield _refusal("binary", change.path, "binary or non-UTF-8 content is not written by a model")
         return
     added = added_lines(change)
+    marked = (change.before or b"").startswith(BYTE_ORDER_MARK.encode())
     for number, line in added:
-        if problem := visible_problem(line):
-            yield _refusal("hidden-text", change.path, f"line {number} holds {problem}")
+        if problem := visible_problem(line.removeprefix(BYTE_ORDER_MARK) if marked and number == 1 else line):
+            yield _refusal("hidden-text", change.path, f"line {number} holds {problem.rpartition(' in line ')[0]}")
             break
     if names := secrets_in("\n".join(line for _, line in added)):
         yield _refusal("secret", change.path, f"an added line looks like a secret ({', '.join(names)})")
@@ -187,7 +192,7 @@ def _test_names(path: str, text: str) -> set[str]:
         return {f"case {number}" for number in range(1, len(_CASE.findall(text)) + 1)}
     try:
         tree = ast.parse(text)
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
         return set(re.findall(r"def (test\w*)", text))
     return set(_qualified_tests(tree, ""))
 

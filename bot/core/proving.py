@@ -14,9 +14,12 @@ from bot.core.events import Delivered, ModelReplied, ProofRan
 from bot.core.findings import Finding, merge
 from bot.core.flow import begins, fail, go_back, pass_gate, to_gate
 from bot.core.machines import RunState
-from bot.core.phases import Kind
+from bot.core.phases import Kind, Role
 from bot.core.run import Run, Step, branch_name, contract_digest, short
+from bot.core.selection import apart
 from bot.core.validation import judge, outcomes
+
+CONVENTIONAL = re.compile(r"(feat|fix|docs|style|refactor|perf|test|build|ci|chore|revert)(\([\w ,./-]{1,30}\))?!?: \S")
 
 
 @begins(Kind.VERIFY)
@@ -49,7 +52,9 @@ def proof_ran(run: Run, event: ProofRan) -> Step:
 def begin_review(run: Run) -> Step:
     """A fixer's own before and after report is evidence enough; a model's work is audited by another model."""
     if not run.compiled.fixers:
-        return ask(run)
+        chosen = next(choice for choice in run.compiled.choices if choice.role is Role.AUDITOR)
+        built = next(phase.choice for phase in reversed(run.phases) if phase.kind is Kind.IMPLEMENT and phase.choice)
+        return ask(run.with_phase(replace(run.phase, choice=apart(chosen, run.request.settings.models, built.model))))
     evidence = tuple(f"{report.fixer}: {report.before} before, {report.after} after" for report in run.fixer_reports)
     tests = run.verdict.outcome if run.verdict else "neutral"
     verdicts = (
@@ -148,11 +153,13 @@ def commit_message(run: Run) -> str:
     """Conventional-Commits subject, the goal, and trailers that lead back to the session."""
     plan, seen = run.documents.plan, run.compiled.triage
     is_bug = bool(plan and plan.is_bug)
-    kind = {"docs": "docs", "tests": "test", "debt_cleanup": "refactor"}.get(seen.category, "fix" if is_bug else "feat")
-    if run.compiled.fixers:
-        kind = "style"
+    kinds = {"docs": "docs", "tests": "test", "debt_cleanup": "refactor"}
+    kind = "style" if run.compiled.fixers else "fix" if is_bug else kinds.get(seen.category, "feat")
     title = run.request.ticket.title.rstrip(".")
-    subject = f"{kind}: {title[:1].lower()}{title[1:]}"
+    if kind == "fix":
+        title = re.sub(r"^(?:fix|fixes|fixed)(?::|\b)\s*", "", title, flags=re.IGNORECASE) or title
+    lowered = title if title[1:2].isupper() else title[:1].lower() + title[1:]
+    subject = title if CONVENTIONAL.match(title) else f"{kind}: {lowered}"
     subject = subject if len(subject) <= 72 else f"{subject[:71].rstrip()}…"
     trailers = f"Ostler-Session: {run.request.session}\nPlan-Digest: {short(contract_digest(run))}"
     return f"{subject}\n\n{plan.goal if plan else title}\n\n{trailers}\n"

@@ -58,9 +58,19 @@ class Triage:
     factors: tuple[str, ...]
 
     @property
+    def label(self) -> str:
+        """The category for people; work of none is a bug fix or a change."""
+        if self.category != UNSPECIFIED:
+            return self.category.replace("_", " ")
+        return "bug fix" if self.is_bug else "change"
+
+    @property
     def high_risk(self) -> bool:
         return self.category in HIGH_RISK or self.risk in ("high", "critical")
 
+
+UNSPECIFIED = "feature_scaffolding"
+"""The category of work that no other describes."""
 
 HIGH_RISK = frozenset(
     ("cross_cutting_refactor", "index_registry_change", "schema_contract_change", "bulk_multi_file_operation",
@@ -90,7 +100,10 @@ _HARD = (
     r"|authentication|authorization"
 )
 _SIMPLE = r"typos?|documentation|comments?|formatting|style|rename|logging"
-_RISKY = r"databases?|migrations?|security|auth\w*|payments?|production|deploy\w*|secrets?|credentials?|passwords?"
+_RISKY = (
+    r"databases?|migrations?|security|auth(?!or(?:s|ed|ing|ship)?\b)\w*|payments?|production|deploy\w*"
+    r"|secrets?|credentials?|passwords?"
+)
 _IMPORTANCE: Mapping[str, str] = {
     "critical": r"security|data[- ]loss|financial|production[- ]down|outage",
     "high": r"core|user-facing|users? (?:see|get|lose)",
@@ -108,7 +121,7 @@ def words(pattern: str, text: str) -> tuple[str, ...]:
 def triage(ticket: Ticket) -> Triage:
     """Category, scope, importance, risk and complexity of `ticket`, from its words."""
     text = ticket.text
-    category = next((name for name, pattern in _CATEGORY_WORDS.items() if words(pattern, text)), "feature_scaffolding")
+    category = next((name for name, pattern in _CATEGORY_WORDS.items() if words(pattern, text)), UNSPECIFIED)
     score, factors = _complexity(text)
     importance = next((name for name, pattern in _IMPORTANCE.items() if words(pattern, text)), "medium")
     scope = Scope.TINY if score < 15 else Scope.SMALL if score < 30 else Scope.MEDIUM if score < 70 else Scope.LARGE
@@ -158,7 +171,7 @@ def choose(triage_: Triage, models: tuple[ModelId, ...]) -> tuple[Choice, ...]:
     plan = ModelClass.ADVANCED if triage_.high_risk else ModelClass.BALANCED
     judge = ModelClass.ADVANCED if triage_.high_risk else ModelClass.BALANCED
     planner, builder = pick(models, own, plan), pick(models, own, build)
-    reason = f"{triage_.scope} {triage_.category}, complexity {triage_.score}"
+    reason = f"{triage_.scope} {triage_.label}, complexity {triage_.score}"
     return (
         Choice(Role.PLANNER, planner, f"{plan} for planning ({reason})"),
         _judge(Role.PLAN_REVIEWER, models, other, judge, planner),
@@ -181,6 +194,13 @@ def _judge(role: Role, models: tuple[ModelId, ...], vendor: str, wanted: ModelCl
     if not others:
         return Choice(role, author, f"the only model there is, so it judges its own work: {author.model}")
     return Choice(role, pick(others, vendor, wanted), f"only {vendor}'s key is set, so another model of it judges {author.model}")
+
+
+def apart(choice: Choice, models: tuple[ModelId, ...], author: ModelId) -> Choice:
+    """The judge of `choice`, or another where escalation made that very model the author."""
+    if choice.model != author:
+        return choice
+    return _judge(choice.role, models, author.vendor, author.model_class, author)
 
 
 def pick(models: tuple[ModelId, ...], vendor: str, wanted: ModelClass) -> ModelId:

@@ -141,5 +141,5 @@ def _approval(seen: Triage, rule: str) -> str:
     if rule == "always":
         return "the configuration asks for approval of every plan"
     if seen.high_risk:
-        return f"{seen.category} with {seen.risk} risk needs a person's approval"
+        return f"{seen.label} with {seen.risk} risk needs a person's approval"
     return ""

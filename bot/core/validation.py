@@ -25,8 +25,8 @@ class Proof:
     """What ran to prove a changeset.
 
     `head`: checks and full suite on the result. `original`: the base's own versions of the changed test files, on the
-    result. `before`: the result's test files on the base's sources, which is the same as the result with its source hunks
-    reverted. The last two are None where no test file was changed or added.
+    result. `before`: the result's test files, and once more what failed on the base, on the base's sources: the same as the
+    result with its source hunks reverted. The last two are None where there is nothing to run.
     """
 
     head: CheckSet
@@ -66,7 +66,7 @@ def judge(baseline: CheckSet, proof: Proof, *, is_bug: bool, insist_on_reproduct
     """
     base, head = baseline.tests, proof.head.tests
     fixed = sorted(failing(base) & passing(head))
-    reproduced = sorted(failing(proof.before) & passing(head) | _in_broken_files(proof.before, head)) or fixed
+    reproduced = sorted(failing(proof.before) & passing(head) | _in_broken_files(proof.before, head))
     problems = [f"{check.name}: {check.detail}" for check in proof.head.checks if check.outcome == "fail"]
     problems += _suite_problems(base, head) + _original_problems(base, proof.original)
     notes = _notes(baseline, proof)
@@ -81,8 +81,9 @@ def judge(baseline: CheckSet, proof: Proof, *, is_bug: bool, insist_on_reproduct
 
 
 def _original_problems(base: TestReport, original: TestReport | None) -> list[str]:
-    if broken := sorted(failing(original) & passing(base)):
-        return [f"with the test files as they were before, these fail: {', '.join(broken[:5])}"]
+    not_run = {name for name, outcome in outcomes(original).items() if outcome == "skipped"}
+    if broken := sorted((failing(original) | not_run) & passing(base)):
+        return [f"with the test files as they were before, these fail or are skipped: {', '.join(broken[:5])}"]
     if original and original.outcome == "error" and base.outcome != "error":
         return [f"with the test files as they were before, the tests did not run: {original.reason}"]
     return []

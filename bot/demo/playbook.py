@@ -72,7 +72,9 @@ def read(script: Sequence[Mapping[str, Any]]) -> tuple[Rule, ...]:
     """
     rules = []
     for number, line in enumerate(script, 1):
-        when, reply = line.get("when", {}), line.get("reply", {})
+        when, reply = (line.get("when", {}), line.get("reply", {})) if isinstance(line, Mapping) else (None, None)
+        if not isinstance(when, Mapping) or not isinstance(reply, Mapping):
+            raise BadInput(f"rule {number} of the script has to be an object, and so have its `when` and its `reply`")
         unknown = (set(line) - _RULE_KEYS) | (set(when) - _WHEN_KEYS) | (set(reply) - _REPLY_KEYS)
         if unknown:
             raise BadInput(f"rule {number} of the script has keys nobody knows: {', '.join(sorted(unknown))}")

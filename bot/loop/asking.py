@@ -18,7 +18,7 @@ from bot.core.phases import Kind, Stage, stage_of
 from bot.core.run import Run
 from bot.llm.model import Request
 from bot.llm.tools import tools_for
-from bot.render import render
+from bot.render import say
 
 MASK_ABOVE = 240_000
 """Characters of tool results after which all but the newest are masked, in one go, because masking rewrites a cached prefix."""
@@ -35,14 +35,14 @@ def build_request(run: Run, diff: Diff) -> Request:
         raise BugError("no call is under way")
     stage = stage_of(phase.kind, phase.stage)
     values = _values(run, stage, diff)
-    prompt = Message("user", (Text(render(f"prompts/{stage.template}", **values)),))
+    prompt = Message("user", (Text(say(f"prompts/{stage.template}", **values)),))
     return Request(
         model=call.choice.model.model,
-        system=tuple(render(f"prompts/{name}.md.j2", **values).strip() for name in ("rules", "repository", "ticket")),
+        system=tuple(say(f"prompts/{name}.md.j2", **values).strip() for name in ("rules", "repository", "ticket")),
         messages=(prompt, *masked(phase.conversation)),
         max_output=stage.output,
         tools=tools_for(call.choice.model.vendor, shell=run.workspace.sandbox.full) if stage.tools else (),
-        tail=render("prompts/tail.md.j2", **values).strip(),
+        tail=say("prompts/tail.md.j2", **values).strip(),
         schema=schema_of(stage.answer) if stage.answer else None,
         schema_name=stage.answer.__name__ if stage.answer else "answer",
         thinking=stage.thinking,

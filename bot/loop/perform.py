@@ -130,9 +130,9 @@ class Rooms:
         return ChangesetTaken(Changeset(run.request.session, run.request.base_sha, effect.tree, files))
 
     def _proof(self, run: Run, effect: RunProof) -> ProofRan:
-        if run.changeset is None:
-            raise BugError("a proof needs a changeset")
-        return ProofRan(self.workplace.prove(run.base_tree, run.changeset, run.request.settings))
+        if run.changeset is None or run.baseline is None:
+            raise BugError("a proof needs a changeset and a baseline")
+        return ProofRan(self.workplace.prove(run.base_tree, run.changeset, run.baseline, run.request.settings))
 
     def _deliver(self, run: Run, effect: Deliver) -> Delivered:
         head = self.workplace.deliver(effect.tree, run.request.base_sha, effect.branch, effect.message, self.clock())

@@ -42,7 +42,8 @@ def project(session: SessionFolder, run: Run, *, patch: bytes, at: str, seconds:
         ),
     )
     done = at if run.over else None
-    session.update(status=status(run), run_state=str(run.state), outcome=run.outcome, cost=run.ledger.spent, completed_at=done)
+    money = {"cost": run.ledger.spent, "calls": len(run.ledger.charges)}
+    session.update(status=status(run), run_state=str(run.state), outcome=run.outcome, completed_at=done, **money)
 
 
 def progress(run: Run) -> str:
@@ -63,7 +64,9 @@ def _plan_values(run: Run) -> dict[str, Any]:
 def _values(run: Run, seconds: float) -> dict[str, Any]:
     """Everything the report and the page show."""
     choices = {choice.role: choice for choice in run.strategy.choices} if run.strategy else {}
-    built = [phase.choice for phase in run.phases if phase.choice]
+    built, audited = (
+        [phase.choice for phase in run.phases if phase.kind is kind and phase.choice] for kind in (Kind.IMPLEMENT, Kind.REVIEW)
+    )
     values: dict[str, Any] = {
         "run": run,
         "note": run.request.settings.note,
@@ -71,7 +74,7 @@ def _values(run: Run, seconds: float) -> dict[str, Any]:
         "budget": budget_line(run),
         "account": account(run),
         "builder": built[-1].model.model if built else "",
-        "auditor": choices.get(Role.AUDITOR),
+        "auditor": audited[-1] if audited else choices.get(Role.AUDITOR),
         "models": by_model(run),
         "rows": phase_rows(run),
         "ordered_files": _files(run),

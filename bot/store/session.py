@@ -14,6 +14,7 @@ from bot.core.errors import BadInput, SetupError
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 SCHEMA_VERSION = 1
+_ID = re.compile(rf"(?P<name>{NAME.pattern})_(?P<at>[0-9]{{8}}_[0-9]{{6}})(?:-(?P<number>[0-9]{{1,4}}))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Metadata:
     started_at: str
     completed_at: str | None = None
     cost: int = 0
+    calls: int = 0
     run_state: str = ""
     outcome: str = ""
     schema_version: int = SCHEMA_VERSION
@@ -72,9 +74,12 @@ class SessionFolder:
         target = self.path / name
         target.parent.mkdir(parents=True, exist_ok=True)
         fd, scratch = tempfile.mkstemp(dir=target.parent, prefix=".new-")
-        with os.fdopen(fd, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(scratch).replace(target)
+        try:
+            with os.fdopen(fd, "w", encoding="utf-8") as file:
+                file.write(text)
+            Path(scratch).replace(target)
+        finally:
+            Path(scratch).unlink(missing_ok=True)
         return target
 
 
@@ -121,14 +126,19 @@ class Sessions:
         raise SetupError(f"{self.root} holds a thousand sessions named {wanted}: remove some.")
 
     def newest(self) -> list[SessionFolder]:
-        """All sessions, newest first."""
+        """All sessions, newest first. Name and time are in the id, so that a damaged one does not hide the others."""
         if not self.root.is_dir():
             return []
-        found = [SessionFolder(path) for path in self.root.iterdir() if (path / "metadata.json").is_file()]
-        return sorted(found, key=lambda session: (session.metadata().started_at, session.id), reverse=True)
+        found = [
+            (id_, path)
+            for path in self.root.iterdir()
+            if (id_ := _ID.fullmatch(path.name)) and (path / "metadata.json").is_file()
+        ]
+        found.sort(key=lambda item: (item[0]["at"], int(item[0]["number"] or 1), item[0]["name"]), reverse=True)
+        return [SessionFolder(path) for _, path in found]
 
     def _named(self, name: str) -> list[SessionFolder]:
-        return [session for session in self.newest() if session.metadata().name == name]
+        return [session for session in self.newest() if session.id.startswith(f"{name}_")]
 
     def find(self, name: str) -> SessionFolder:
         """The session with this id, else the newest with this name.
@@ -137,7 +147,7 @@ class Sessions:
             BadInput: there is none.
         """
         by_id = self.root / name
-        if re.fullmatch(r"[a-z0-9_-]+", name) and (by_id / "metadata.json").is_file():
+        if _ID.fullmatch(name) and (by_id / "metadata.json").is_file():
             return SessionFolder(by_id)
         if found := self._named(name):
             return found[0]

@@ -6,7 +6,7 @@ import re
 import shutil
 import tempfile
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from bot.core.errors import SetupError
 from bot.workspace import gitcall
@@ -91,7 +91,14 @@ class Checkout:
                 "--ignore-submodules=all",
                 work_tree=self.root,
             )
-        return tuple(sorted({item[3:] for item in gitcall.names(done.stdout)}))
+        changed = {
+            item[3:] for item in gitcall.names(done.stdout) if not (item.startswith("??") and self._in_environment(item[3:]))
+        }
+        return tuple(sorted(changed))
+
+    def _in_environment(self, path: str) -> bool:
+        """Whether `path` lies in a Python virtual environment: made by tools, nobody's work (PEP 405)."""
+        return any((self.root / folder / "pyvenv.cfg").is_file() for folder in map(str, PurePosixPath(path).parents))
 
     def _inert(self) -> dict[str, str]:
         found: dict[str, str] = {}

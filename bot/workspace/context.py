@@ -12,7 +12,7 @@ from bot.workspace.git import Worktree
 from bot.workspace.search import holders
 
 GUIDES = ("AGENTS.md", "CLAUDE.md", "CONTRIBUTING.md", ".github/CONTRIBUTING.md")
-MAX_LISTED = 400
+MAX_LISTED = 200
 MAX_GUIDE = 4_000
 MAX_EXCERPT = 8_000
 MAX_EXCERPTS = 24_000

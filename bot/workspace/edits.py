@@ -111,6 +111,8 @@ def _apply(text: str, edit: Edit, cursor: int) -> Applied | Rejected:
         return found
     document, place, before = target.document, found.place, len(target.lines)
     search, new = split_lines(edit.search), split_lines(edit.replace)
+    if found.level == "fuzzy" and (there := _stands_already(target.lines, new)):
+        return Rejected(f"The new text stands at line {there} already: this edit was made before.", (there,))
     if found.at is not None:
         _splice_literal(target, edit, found.at)
     elif not search:
@@ -127,6 +129,13 @@ def _apply(text: str, edit: Edit, cursor: int) -> Applied | Rejected:
     if result == text:
         return Rejected("The edit changes nothing in the file.")
     return Applied(result, found.level, max(place.first + 1, 1), max(last, place.first))
+
+
+def _stands_already(lines: Sequence[str], new: Sequence[str]) -> int:
+    """The line, from 1, at which all of `new` stands, but for white space at line ends; 0 where it does not."""
+    wanted, have = [line.rstrip() for line in new], [line.rstrip() for line in lines]
+    starts = (at for at, line in enumerate(have) if wanted and line == wanted[0])
+    return next((at + 1 for at in starts if have[at : at + len(wanted)] == wanted), 0)
 
 
 def _splice_literal(target: Target, edit: Edit, at: int) -> None:

@@ -74,10 +74,12 @@ def _message(child: Element) -> str:
 
 
 def _id(element: Element) -> str:
-    """A pytest node id: file::Class::name, stable between runs and good as a selection."""
+    """A pytest node id: file::Class::name, stable between runs and good as a selection; a file that broke is the file."""
     file, owner, name = element.get("file", ""), element.get("classname", ""), element.get("name", "")
     if not file:
         return "::".join(part for part in (owner, name) if part)
     module = file.removesuffix(".py").replace("/", ".")
+    if name == module and not owner:
+        return file
     rest = owner.removeprefix(module).strip(".") if owner.startswith(module) else owner.rpartition(".")[2]
     return "::".join([file, *(part for part in rest.split(".") if part), name])

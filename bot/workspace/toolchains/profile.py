@@ -28,7 +28,7 @@ MANIFESTS = (
     "Pipfile",
 )
 PROJECT_FILES = ("pyproject.toml", "setup.py", "setup.cfg")
-TEST_FILE = re.compile(r"(^|/)(test_[^/]*|[^/]*_test)\.py$")
+TEST_FILE = re.compile(r"(^|/)(test_[^/]*|[^/]*_test|tests?)\.py$")
 PLAIN_TEST = re.compile(r"^(async )?def test|^\s*(import|from) pytest|^@pytest", re.MULTILINE)
 UNITTEST = re.compile(r"unittest|TestCase")
 MAX_ROOTS = 20

@@ -77,7 +77,8 @@ class Toolchain:
         with self._out(box) as out:
             ran = self._run(box, folder, argv, seconds, out, OUTPUT_BYTES)
             cases = junit.read(out)
-        return verdict(self.profile.test_runner, ran, cases, argv)
+        shown = tuple("(Ostler's unittest runner)" if word == inside.UNITTEST else word for word in argv)
+        return verdict(self.profile.test_runner, ran, cases, shown)
 
     def _test_command(self, selection: tuple[str, ...]) -> tuple[str, ...]:
         python = str(self.interpreter.python) if self.interpreter else ""

@@ -1,0 +1,172 @@
+"""A feature exists when unplugging it makes a test through a door fail.
+
+Each row takes one feature out of a copy of the code and runs the named world test against that copy, in a process of its own: it
+has to fail. A row whose text is no longer in the code fails too, so the table keeps up with the code.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SECONDS = 600
+FAILED = 1
+WORLD = "tests/world"
+
+
+@dataclass(frozen=True)
+class Feature:
+    """`old` becomes `new` in `file`; then `test` has to fail."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+FEATURES = (
+    Feature(
+        "the plan is reviewed by a second model",
+        "bot/core/framing.py",
+        'return _stage(replace(run, documents=replace(run.documents, plan=replace(plan, tasks=ordered(plan.tasks)))), "review")',
+        "return _gate(to_gate(replace(run, documents=replace(run.documents, plan=replace(plan, tasks=ordered(plan.tasks))))))",
+        "test_run.py::test_the_report_holds_plan_proof_audit_and_cost",
+    ),
+    Feature(
+        "the judges come from the other vendor",
+        "bot/core/selection.py",
+        "own, other = vendors[0], vendors[1] if len(vendors) > 1 else vendors[0]",
+        "own, other = vendors[0], vendors[0]",
+        "test_run.py::test_the_report_holds_plan_proof_audit_and_cost",
+    ),
+    Feature(
+        "the policy judges the changeset",
+        "bot/core/building.py",
+        "*check(changeset, denied=settings.denied_paths, allowed=settings.allowed_paths)",
+        "*()",
+        "test_policy.py::test_what_added_lines_may_not_hold",
+    ),
+    Feature(
+        "a try to write outside refuses the changeset",
+        "bot/core/building.py",
+        "for path in dict.fromkeys(run.refused)",
+        "for path in ()",
+        "test_policy.py::test_paths_that_lead_out_or_look_like_git",
+    ),
+    Feature(
+        "the verdict of the harness, not the model's word, is the gate",
+        "bot/core/proving.py",
+        'if verdict.outcome != "fail":',
+        "if True:",
+        "test_run.py::test_done_without_a_change_and_with_failing_tests_is_not_believed",
+    ),
+    Feature(
+        "a bug fix needs a test that fails without it",
+        "bot/core/proving.py",
+        "insist = run.attempt == 1 and run.compiled.attempts > 1",
+        "insist = False",
+        "test_run.py::test_a_fix_without_a_test_is_sent_back_once",
+    ),
+    Feature(
+        "an unmet criterion sends the work back",
+        "bot/core/proving.py",
+        "    if majors:",
+        "    if False:",
+        "test_run.py::test_an_audit_that_finds_a_criterion_unmet_sends_the_work_back",
+    ),
+    Feature(
+        "evidence has to resolve",
+        "bot/core/proving.py",
+        "    audit = _resolved(run, replace(audit,",
+        "    audit = (lambda _, given: given)(run, replace(audit,",
+        "test_run.py::test_evidence_that_does_not_resolve_does_not_count",
+    ),
+    Feature(
+        "no progress stops the run",
+        "bot/core/flow.py",
+        "if previous and fingerprint(previous) == fingerprint(problems):",
+        "if False:",
+        "test_run.py::test_the_same_failure_twice_is_no_progress",
+    ),
+    Feature(
+        "risky work gets the strongest models",
+        "bot/core/selection.py",
+        "    if triage_.high_risk or triage_.scope is Scope.LARGE:",
+        "    if False:",
+        "test_run.py::test_risky_work_gets_the_strongest_models",
+    ),
+    Feature(
+        "medium work is thought about first",
+        "bot/core/strategy.py",
+        "small = seen.scope in (Scope.TINY, Scope.SMALL) and not seen.high_risk",
+        "small = True",
+        "test_run.py::test_medium_work_is_thought_about_first",
+    ),
+    Feature(
+        "scripted runs say so",
+        "bot/config.py",
+        "        if not places:",
+        "        if True:",
+        "test_run.py::test_every_page_says_that_the_models_were_scripted",
+    ),
+    Feature(
+        "a call without a recorded answer is lost money",
+        "bot/loop/driver.py",
+        "            if isinstance(effect, SendCall):",
+        "            if False:",
+        "test_kill.py::test_killed_while_a_call_is_out_the_call_is_lost_money",
+    ),
+    Feature(
+        "one process at a time holds a session",
+        "bot/store/journal.py",
+        "fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+        "pass",
+        "test_kill.py::test_a_session_that_another_process_holds_is_left_alone",
+    ),
+    Feature(
+        "the journal is chained",
+        "bot/store/journal.py",
+        "        if not sound:",
+        "        if False:",
+        "test_kill.py::test_a_journal_that_was_changed_is_refused",
+    ),
+    Feature(
+        "what nobody could see is no part of the ticket",
+        "bot/core/ticket.py",
+        "shown = visible(text)",
+        "shown = text",
+        "test_policy.py::test_text_from_outside_stands_in_marked_blocks_and_cannot_leave_them",
+    ),
+)
+
+
+def unplugged(feature: Feature, folder: Path) -> Path:
+    """A copy of the code without `feature`."""
+    tree = folder / "tree"
+    for name in ("bot", "templates"):
+        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+    path = tree / feature.file
+    text = path.read_text("utf-8")
+    assert text.count(feature.old) == 1, f"{feature.file} no longer holds the line that makes {feature.name!r}: mend the table"
+    path.write_text(text.replace(feature.old, feature.new), "utf-8")
+    return tree
+
+
+@pytest.mark.parametrize("feature", FEATURES, ids=lambda feature: feature.name.replace(" ", "-"))
+def test_without_the_feature_a_test_through_a_door_fails(feature: Feature, tmp_path: Path) -> None:
+    tree = unplugged(feature, tmp_path)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-o", f"cache_dir={tmp_path}", f"{WORLD}/{feature.test}"]
+    environment = {**os.environ, "UNPLUGGED_TREE": str(tree), "TMPDIR": str(tmp_path)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=SECONDS)
+    assert done.returncode == FAILED, (
+        f"{feature.test} does not notice that it is gone:\n{done.stdout[-2000:]}{done.stderr[-500:]}"
+    )
+    assert "1 failed" in done.stdout
