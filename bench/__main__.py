@@ -15,9 +15,10 @@ from rich.table import Table
 from bench import h1, s1
 
 BUILD = Path(__file__).resolve().parent.parent / "build" / "bench"
+WIDTH = 130
 BENCHES = ("H1", "S1")
 TITLES = {
-    "H1": "H1: the same scripted fix, build phase, start-up included, less model and test time",
+    "H1": "H1: the same scripted fix, build phase, start-up included; wall_s is less model and test time",
     "S1": "S1: ostler --help",
 }
 TARGETS: Mapping[str, tuple[str, str, float]] = {
@@ -32,6 +33,8 @@ TARGETS: Mapping[str, tuple[str, str, float]] = {
 
 def main() -> int:
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = WIDTH
     asked = os.environ.get("BENCH", "").upper()
     if asked and asked not in BENCHES:
         console.print(f"There is no bench {asked}: there are {', '.join(BENCHES)}.")
@@ -56,7 +59,7 @@ def _run(name: str, quick: bool, console: Console) -> dict[str, dict[str, Any]]:
         figures = outcome.figures
         _write("H1-runs", outcome.runs)
         for note in outcome.notes:
-            console.print(f"Left out: {note}", style="yellow", markup=False, soft_wrap=True)
+            console.print(f"Note: {note}", style="yellow", markup=False, soft_wrap=True)
     _write(name, figures)
     return figures
 
@@ -69,13 +72,14 @@ def show(console: Console, name: str, figures: Mapping[str, Mapping[str, Any]]) 
     """The figures as a table, one column a peer."""
     others = list(dict.fromkeys(peer for figure in figures.values() for peer in figure["beside"]))
     table = Table(title=TITLES[name], title_justify="left")
-    for heading in ("figure", "unit", "ostler", *others, *(f"x {other}" for other in others)):
-        table.add_column(heading, justify="left" if heading in ("figure", "unit") else "right")
+    table.add_column("figure", no_wrap=True)
+    table.add_column("ostler", justify="right")
+    for other in others:
+        table.add_column(f"{other} (ratio)", justify="right")
     table.add_column("target")
     for figure, row in figures.items():
-        numbers = [_number(row["beside"].get(other)) for other in others]
-        ratios = [_number(row["ratio"].get(other)) for other in others]
-        table.add_row(figure, row["unit"], _number(row["value"]), *numbers, *ratios, _judged(figure, row))
+        beside = [f"{_number(row['beside'].get(other))} ({_number(row['ratio'].get(other))})" for other in others]
+        table.add_row(figure, _number(row["value"]), *beside, _judged(figure, row))
     console.print(table)
     console.print(f"written to {BUILD / f'{name}.json'}", style="dim", markup=False, soft_wrap=True)
 

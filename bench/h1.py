@@ -1,4 +1,4 @@
-"""H1: the same scripted fix by each harness. What is measured is the harness: wall time less model and test time, bytes, memory."""
+"""H1: the same scripted fix by each harness. Measured is the harness: wall time less model and test time, bytes, memory."""
 
 from __future__ import annotations
 
@@ -53,6 +53,7 @@ class Result:
             "rss_mb": ran.rss / MB,
             "after_first_request_s": ran.ended - asked[0].began - away,
             "before_first_request_s": asked[0].began - ran.began,
+            "cpu_s": ran.cpu,
             "whole_process_s": ran.wall,
             "model_s": self.books.model_time,
             "test_s": ran.test_time,
@@ -63,7 +64,7 @@ class Result:
 
 UNITS = {
     "wall_s": "s", "input_bytes": "bytes", "rss_mb": "MB", "after_first_request_s": "s", "before_first_request_s": "s",
-    "whole_process_s": "s", "model_s": "s", "test_s": "s", "requests": "requests", "pss_mb": "MB",
+    "cpu_s": "s", "whole_process_s": "s", "model_s": "s", "test_s": "s", "requests": "requests", "pss_mb": "MB",
 }  # fmt: skip
 
 
@@ -83,20 +84,16 @@ def run(build: Path, *, quick: bool, say: Callable[[str], None]) -> Outcome:
         RuntimeError: a harness did not do the work, asked for something else, or went somewhere else.
     """
     task = prepare(build / "task")
-    notes: list[str] = []
-    places: dict[str, Path] = {}
-    for peer in peers.PEERS:
-        try:
-            say(f"{peer.name} {peer.version}: {'there' if (build / 'peers' / peer.name).exists() else 'installing, once'}")
-            places[peer.name] = peer.install(build / "peers")
-        except LookupError as error:
-            notes.append(str(error))
+    places, notes = _installed(build / "peers", say)
     with _stage(build) as (stand_in, base, caught, scratch):
-        subjects = [_ostler(task, scratch, base, stand_in), *(_peer(p, places[p.name], task, scratch, base) for p in peers.PEERS if p.name in places)]
-        if not quick:
-            for subject in subjects:
-                say(f"warming up: {subject.name}")
-                _once(subject, task, stand_in, scratch)
+        there = [peer for peer in peers.PEERS if peer.name in places]
+        subjects = [
+            _ostler(task, scratch, base, stand_in),
+            *(_peer(peer, places[peer.name], task, scratch, base) for peer in there),
+        ]
+        for subject in [] if quick else subjects:
+            say(f"warming up: {subject.name}")
+            _once(subject, task, stand_in, scratch)
         found: dict[str, list[Result]] = {subject.name: [] for subject in subjects}
         for number in range(QUICK if quick else REPETITIONS):
             for subject in subjects[number % len(subjects) :] + subjects[: number % len(subjects)]:
@@ -104,8 +101,25 @@ def run(build: Path, *, quick: bool, say: Callable[[str], None]) -> Outcome:
                 say(f"{number + 1}: {subject.name} {found[subject.name][-1].figures['wall_s']:.2f} s")
         if caught:
             raise RuntimeError(f"something was asked of the network: {', '.join(sorted(set(caught)))}")
+    if (busy := os.getloadavg()[0] - 1) > (cores := os.cpu_count() or 1):
+        notes.append(
+            f"the machine was busy with other work (load {busy + 1:.1f} on {cores} cores): compare cpu_s rather than times"
+        )
     versions = {name: peers.frozen(place) for name, place in places.items()}
     return Outcome(_figures(found), notes, _runs(found, versions))
+
+
+def _installed(folder: Path, say: Callable[[str], None]) -> tuple[dict[str, Path], list[str]]:
+    """Where each peer is, and why those that are missing cannot be had."""
+    places: dict[str, Path] = {}
+    notes: list[str] = []
+    for peer in peers.PEERS:
+        say(f"{peer.name} {peer.version}: {'there' if peer.stamp(folder).exists() else 'installing, once'}")
+        try:
+            places[peer.name] = peer.install(folder)
+        except LookupError as error:
+            notes.append(str(error))
+    return places, notes
 
 
 @contextmanager
@@ -157,7 +171,8 @@ def _ostler(task: Task, scratch: Path, base: Mapping[str, str], stand_in: StandI
 def _peer(peer: peers.Peer, place: Path, task: Task, scratch: Path, base: Mapping[str, str]) -> Subject:
     home, tree = scratch / f"{peer.name}-home", scratch / peer.name
     env = {**base, **peers.settings(peer, place, home), "HOME": str(home)}
-    return Subject(peer.name, peer.turns, peers.command(peer, place, home), env, tree, peers.script(peer, task), lambda: task.copy(tree))
+    command, script = peers.command(peer, place, home), peers.script(peer, task)
+    return Subject(peer.name, peer.turns, command, env, tree, script, lambda: task.copy(tree))
 
 
 def _once(subject: Subject, task: Task, stand_in: StandIn, scratch: Path) -> Result:
@@ -184,17 +199,14 @@ def _figures(found: Mapping[str, list[Result]]) -> dict[str, dict[str, Any]]:
     """Medians over the repetitions, Ostler's as the value and the peers' beside it."""
     figures: dict[str, dict[str, Any]] = {}
     for name, unit in UNITS.items():
-        medians = {who: _round(statistics.median(r.figures[name] for r in results), unit) for who, results in found.items() if _have(name, results)}
+        complete = {who: results for who, results in found.items() if all(name in result.figures for result in results)}
+        medians = {who: _round(statistics.median(r.figures[name] for r in results), unit) for who, results in complete.items()}
         if OSTLER not in medians:
             continue
         value = medians.pop(OSTLER)
         ratio = {who: round(value / other, 3) for who, other in medians.items() if other}
         figures[name] = {"value": value, "unit": unit, "beside": medians, "ratio": ratio}
     return figures
-
-
-def _have(name: str, results: list[Result]) -> bool:
-    return all(name in result.figures for result in results)
 
 
 def _round(value: float, unit: str) -> float:

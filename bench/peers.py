@@ -23,13 +23,19 @@ MINI, AIDER = "mini-swe-agent", "aider"
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A harness to measure beside Ostler. `below` is the first Python it does not install on; `turns` are its requests."""
+    """A harness to measure beside Ostler. `below` is the first Python it does not install on; `turns` are its requests;
+    `beside` are pins of what it leaves open."""
 
     name: str
     package: str
     version: str
     turns: int
     below: tuple[int, int] = (4, 0)
+    beside: tuple[str, ...] = ()
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        return (f"{self.package}=={self.version}", *self.beside)
 
     def python(self) -> str | None:
         """An interpreter it installs on: ours, else one from PATH."""
@@ -38,21 +44,26 @@ class Peer:
         names = [f"python3.{minor}" for minor in range(self.below[1] - 1, 10, -1)]
         return next((found for name in names if (found := shutil.which(name))), None)
 
+    def stamp(self, folder: Path) -> Path:
+        """What is there once it is installed as pinned."""
+        return folder / self.name / f".installed-{'-'.join(self.packages)}"
+
     def install(self, folder: Path) -> Path:
         """Its environment under `folder`, made when it is not there yet.
 
         Raises:
             LookupError: no interpreter fits, or the installation fails.
         """
-        place, done = folder / self.name, folder / self.name / f".installed-{self.version}"
+        place, done = folder / self.name, self.stamp(folder)
         if done.exists():
             return place
         python = self.python()
         if python is None:
-            raise LookupError(f"{self.name} {self.version} needs a Python older than {'.'.join(map(str, self.below))}, and none is on PATH")
+            older = ".".join(map(str, self.below))
+            raise LookupError(f"{self.name} {self.version} needs a Python older than {older}, and none is on PATH")
         shutil.rmtree(place, ignore_errors=True)
         pip = [str(place / "bin" / "python"), "-I", "-m", "pip", "--quiet", "--disable-pip-version-check"]
-        for command in ([python, "-m", "venv", str(place)], [*pip, "install", f"{self.package}=={self.version}"]):
+        for command in ([python, "-m", "venv", str(place)], [*pip, "install", *self.packages]):
             ran = subprocess.run(command, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True)
             if ran.returncode:
                 raise LookupError(f"{self.name} cannot be installed: {ran.stderr.strip()[-300:]}")
@@ -61,7 +72,8 @@ class Peer:
 
 
 PEERS = (
-    Peer(MINI, "mini-swe-agent", "2.4.6", turns=7),
+    # litellm 1.106.2, which pip would take, cannot be imported without a package that it does not ask for (mcp).
+    Peer(MINI, "mini-swe-agent", "2.4.6", turns=7, beside=("litellm==1.102.4",)),
     Peer(AIDER, "aider-chat", "0.86.2", turns=2, below=(3, 13)),
 )
 
@@ -74,8 +86,9 @@ def command(peer: Peer, place: Path, home: Path) -> list[str]:
             "--output", str(home / "trajectory.json"), "--task", TICKET,
         ]  # fmt: skip
     return [
-        str(place / "bin" / "aider"), "--model", "anthropic/claude-sonnet-4-20250514", "--yes-always", "--no-pretty", "--no-fancy-input",
-        "--no-analytics", "--no-check-update", "--no-show-release-notes", "--no-show-model-warnings", "--no-detect-urls",
+        str(place / "bin" / "aider"), "--model", "anthropic/claude-sonnet-4-20250514", "--yes-always", "--no-pretty",
+        "--no-fancy-input", "--no-analytics", "--no-check-update", "--no-show-release-notes", "--no-show-model-warnings",
+        "--no-detect-urls",
         "--no-auto-commits", "--no-gitignore", "--auto-test", "--test-cmd", TEST_COMMAND, "--message", TICKET,
     ]  # fmt: skip
 
@@ -95,7 +108,7 @@ def settings(peer: Peer, place: Path, home: Path) -> dict[str, str]:
 
 def script(peer: Peer, task: Task) -> Script:
     """The answers of the scripted model to `peer`, one for each turn."""
-    return in_turn(_mini(task) if peer.name == MINI else _aider())
+    return in_turn(_mini(task)) if peer.name == MINI else _aider()
 
 
 def in_turn(answers: Sequence[Sequence[Block]]) -> Script:
@@ -132,14 +145,21 @@ def _mini(task: Task) -> list[list[Block]]:
     return [*answers, [words(DONE), use("bash", command="echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT")]]
 
 
-def _aider() -> list[list[Block]]:
+def _aider() -> Script:
     """aider reads whole files that the model names and takes all edits from one answer; its own test command runs afterwards.
 
-    It has no turn for each step, so it is asked for two answers and not seven. That is to its advantage.
+    It has no turn for each step, so it is given two answers and not seven. That is to its advantage. Turns can't be counted:
+    its prompts hold example turns.
     """
     files = "\n".join(dict.fromkeys(read.path for read in READS))
     blocks = [f"{edit.path}\n```python\n<<<<<<< SEARCH\n{edit.old}=======\n{edit.new}>>>>>>> REPLACE\n```\n" for edit in EDITS]
-    return [[words(f"I need to see these files first:\n\n{files}\n")], [words(f"{SAID[2]}\n\n" + "\n".join(blocks) + f"\n{DONE}\n")]]
+    reads, edits = f"I need to see these files first:\n\n{files}\n", f"{SAID[2]}\n\n" + "\n".join(blocks) + f"\n{DONE}\n"
+
+    def script(body: Mapping[str, Any]) -> Sequence[Block]:
+        added = "I added these files to the chat" in json.dumps(body["messages"][-1])
+        return [words(edits if added else reads)]
+
+    return script
 
 
 def frozen(place: Path) -> list[str]:

@@ -28,10 +28,12 @@ def run(*, quick: bool) -> dict[str, dict[str, Any]]:
                 taken[name].append(seconds)
     medians = {name: statistics.median(values) for name, values in taken.items()}
     python = medians.pop("python")
-    return {
-        name: {"value": round(value, 4), "unit": "s", "beside": {"python": round(python, 4)}, "ratio": {"python": round(value / python, 2)}}
-        for name, value in medians.items()
-    }
+    return {name: _figure(value, python) for name, value in medians.items()}
+
+
+def _figure(value: float, python: float) -> dict[str, Any]:
+    ratio = {"python": round(value / python, 2)}
+    return {"value": round(value, 4), "unit": "s", "beside": {"python": round(python, 4)}, "ratio": ratio}
 
 
 def _time(command: Sequence[str]) -> float:

@@ -100,17 +100,20 @@ class _Handler(BaseHTTPRequestHandler):
         raw = self.rfile.read(int(self.headers.get("content-length") or 0))
         kind, answer, status = "application/json", b"", 200
         try:
-            body = json.loads(raw)
-            if self.path.partition("?")[0] != "/v1/messages":
-                raise LookupError(f"POST {self.path}")
-            message = _message(body, books.script(body), len(raw))
+            message = _message(body := json.loads(raw), self._blocks(books, body), len(raw))
         except (LookupError, ValueError) as error:
             books.strange.append(f"{self.path}: {error}")
-            status, answer = 400, json.dumps({"type": "error", "error": {"type": "invalid_request_error", "message": str(error)}}).encode()
+            refusal = {"type": "error", "error": {"type": "invalid_request_error", "message": str(error)}}
+            status, answer = 400, json.dumps(refusal).encode()
         else:
             kind, answer = ("text/event-stream", _events(message)) if body.get("stream") else (kind, json.dumps(message).encode())
         self._answer(status, kind, answer)
         books.asked.append(Asked(began, time.monotonic(), len(raw)))
+
+    def _blocks(self, books: Books, body: Mapping[str, Any]) -> Sequence[Block]:
+        if self.path.partition("?")[0] != "/v1/messages":
+            raise LookupError(f"POST {self.path}")
+        return books.script(body)
 
     def do_GET(self) -> None:
         self.server.stand_in.books.strange.append(f"GET {self.path}")  # type: ignore[attr-defined]  # as above
@@ -130,8 +133,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _message(body: Mapping[str, Any], blocks: Sequence[Block], size: int) -> dict[str, Any]:
     number = turn(body)
-    content = [{**block, "id": f"toolu_{number:02}_{at}"} if block["type"] == "tool_use" else dict(block) for at, block in enumerate(blocks)]
-    written = len(json.dumps(content))
+    content = [_named(block, f"toolu_{number:02}_{at}") for at, block in enumerate(blocks)]
+    written = len(json.dumps(content)) // 4 + 1
     return {
         "id": f"msg_{number:04}",
         "type": "message",
@@ -140,8 +143,18 @@ def _message(body: Mapping[str, Any], blocks: Sequence[Block], size: int) -> dic
         "content": content,
         "stop_reason": "tool_use" if any(block["type"] == "tool_use" for block in content) else "end_turn",
         "stop_sequence": None,
-        "usage": {"input_tokens": size // 4, "output_tokens": written // 4 + 1, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0},
+        "usage": {
+            "input_tokens": size // 4,
+            "output_tokens": written,
+            "cache_creation_input_tokens": 0,
+            "cache_read_input_tokens": 0,
+        },
     }
+
+
+def _named(block: Block, name: str) -> dict[str, Any]:
+    """Every use of a tool has an id."""
+    return {**block, "id": name} if block["type"] == "tool_use" else dict(block)
 
 
 def _events(message: Mapping[str, Any]) -> bytes:
@@ -156,7 +169,8 @@ def _events(message: Mapping[str, Any]) -> bytes:
             {"type": "content_block_stop", "index": index},
         ]
     usage = {"output_tokens": message["usage"]["output_tokens"]}
-    events += [{"type": "message_delta", "delta": {"stop_reason": message["stop_reason"], "stop_sequence": None}, "usage": usage}, {"type": "message_stop"}]
+    last = {"stop_reason": message["stop_reason"], "stop_sequence": None}
+    events += [{"type": "message_delta", "delta": last, "usage": usage}, {"type": "message_stop"}]
     return b"".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in events)
 
 

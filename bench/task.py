@@ -74,8 +74,8 @@ EDITS = (
     Edit(
         TESTS,
         "def test_from_subquery():\n",
-        f"def {NEW_TEST}():\n    name = sqlparse.parse('db.schema.tbl.col')[0].tokens[0]\n    assert name.get_real_name() == 'col'\n"
-        "    assert name.get_parent_name() == 'db'\n\n\ndef test_from_subquery():\n",
+        f"def {NEW_TEST}():\n    name = sqlparse.parse('db.schema.tbl.col')[0].tokens[0]\n"
+        "    assert name.get_real_name() == 'col'\n    assert name.get_parent_name() == 'db'\n\n\ndef test_from_subquery():\n",
     ),
 )
 TEST_COMMAND = f"python -m pytest -q {TESTS}"
@@ -96,7 +96,8 @@ class Task:
 
     def problems(self, tree: Path) -> list[str]:
         """What of the fix is not in `tree`."""
-        return [f"{path} is not as the script leaves it" for path, text in self.after.items() if (tree / path).read_text("utf-8") != text]
+        wrong = [path for path, text in self.after.items() if (tree / path).read_text("utf-8") != text]
+        return [f"{path} is not as the script leaves it" for path in wrong]
 
 
 def sed(edit: Edit, before: str) -> str:
@@ -172,7 +173,7 @@ def _show(task: Task, scratch: Path) -> None:
     green = _tests(tree)
     shutil.rmtree(scratch)
     if (red, green) != (1, 0):
-        raise RuntimeError(f"the suite of {PACKAGE} should go from red to green with the fix, and pytest exits with {red} and {green}")
+        raise RuntimeError(f"{PACKAGE} should go from red to green with the fix, and pytest exits with {red} and {green}")
 
 
 def _tests(tree: Path) -> int:

@@ -22,7 +22,7 @@ def stop_at(kind: str) -> None:
     """Make the first effect of a phase of `kind` the end of the process."""
     perform = Rooms.perform
 
-    def until(self: Rooms, run: Run, effect: Effect) -> Event:
+    def until(self: Rooms, run: Run, effect: Effect) -> Event | None:
         if any(phase.state is PhaseState.EXECUTING and phase.kind == kind for phase in run.phases):
             raise SystemExit(0)
         return perform(self, run, effect)

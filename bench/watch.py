@@ -16,6 +16,8 @@ from pathlib import Path
 
 INTERVAL = 0.01
 PSS_INTERVAL = 0.1
+ALIKE = 0.02
+TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 MB = 1_000_000
 _PYTHON = re.compile(r"python[\d.]*")
@@ -25,14 +27,16 @@ _PYTHON = re.compile(r"python[\d.]*")
 class Measured:
     """One run of a command. Times are of the monotonic clock, memory is in bytes.
 
-    `rss` is the most that the resident sets of all processes added up to at one sample, shared pages counted once for each;
-    `pss` the same with shared pages split among their users, None where the kernel does not tell. `peak` names the processes
-    at the moment of `rss`. `tests` are the spans in which a `python -m pytest` existed.
+    `rss` is the most that the resident sets of all processes added up to at one sample; pages of libraries that several share
+    count for each, those of a fork that has not yet become another program count once. `pss` is the same with shared pages
+    split among their users, None where the kernel does not tell. `peak` names the processes at the moment of `rss`. `tests`
+    are the spans in which a `python -m pytest` existed. `cpu` is what all processes computed, tests aside, in seconds.
     """
 
     began: float
     ended: float
     exit: int
+    cpu: float
     rss: int
     pss: int | None
     peak: tuple[tuple[str, int], ...]
@@ -74,8 +78,10 @@ def measure(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path
     finally:
         os.close(root)
         tree.close()
-        code = process.wait()
-    return Measured(began, now, code, tree.rss, tree.pss, tree.peak, tuple(tree.tests))
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    cpu = used.ru_utime + used.ru_stime - sum(tree.test_cpu.values())
+    return Measured(began, now, process.returncode, cpu, tree.rss, tree.pss, tree.peak, tuple(tree.tests))
 
 
 @dataclass
@@ -87,26 +93,34 @@ class _Tree:
     pss: int | None = 0
     peak: tuple[tuple[str, int], ...] = ()
     tests: list[tuple[float, float]] = field(default_factory=list)
-    _members: set[int] = field(default_factory=set)
+    test_cpu: dict[int, float] = field(default_factory=dict)
+    _parents: dict[int, int] = field(default_factory=dict)
     _strangers: set[int] = field(default_factory=set)
     _testing: dict[int, tuple[int, float]] = field(default_factory=dict)
     _next_pss: float = 0.0
 
     def sample(self, poller: select.poll, now: float) -> None:
         self._look_round()
-        sizes: list[tuple[int, int]] = []
-        for pid in self._members:
-            if (size := _resident(pid)) > 0:
-                sizes.append((pid, size))
-                self._note_test(pid, poller, now)
-        total = sum(size for _, size in sizes)
-        if total > self.rss:
-            self.rss = total
-            self.peak = tuple(sorted(((_name(pid), size) for pid, size in sizes), key=lambda item: -item[1]))
+        sizes = {pid: size for pid in self._parents if (size := _resident(pid)) > 0}
+        for pid in sizes:
+            self._note_test(pid, poller, now)
+        own = {pid: size for pid, size in sizes.items() if not self._forked(pid, sizes)}
+        self._add_up(own)
         if now >= self._next_pss and self.pss is not None:
             self._next_pss = now + PSS_INTERVAL
-            shares = [_proportional(pid) for pid, _ in sizes]
+            shares = [_proportional(pid) for pid in own]
             self.pss = None if None in shares else max(self.pss, sum(share or 0 for share in shares))
+
+    def _add_up(self, sizes: Mapping[int, int]) -> None:
+        if (total := sum(sizes.values())) > self.rss:
+            self.rss = total
+            self.peak = tuple(sorted(((_name(pid), size) for pid, size in sizes.items()), key=lambda item: -item[1]))
+
+    def _forked(self, pid: int, sizes: Mapping[int, int]) -> bool:
+        """Whether `pid` is its parent's fork on the way to another program: its pages are the parent's."""
+        parent = self._parents[pid]
+        alike = parent in sizes and abs(sizes[pid] - sizes[parent]) <= sizes[parent] * ALIKE
+        return alike and _arguments(pid) == _arguments(parent)
 
     def tests_ended(self, ended: set[int], poller: select.poll, now: float) -> None:
         for pid, (fd, start) in list(self._testing.items()):
@@ -124,17 +138,18 @@ class _Tree:
     def _look_round(self) -> None:
         """New processes join where their parent is a member. Each is looked at once: who its parent was first, counts."""
         there = {int(name) for name in os.listdir("/proc") if name.isdigit()}
-        self._members &= there
+        self._parents = {pid: parent for pid, parent in self._parents.items() if pid in there}
         self._strangers &= there
-        self._members.add(self.root)
-        new = {pid: _parent(pid) for pid in there - self._members - self._strangers}
-        while found := [pid for pid, parent in new.items() if parent in self._members]:
-            self._members.update(found)
+        self._parents.setdefault(self.root, 0)
+        new = {pid: _parent(pid) for pid in there - self._parents.keys() - self._strangers}
+        while found := [pid for pid, parent in new.items() if parent in self._parents]:
             for pid in found:
-                del new[pid]
+                self._parents[pid] = new.pop(pid)
         self._strangers.update(new)
 
     def _note_test(self, pid: int, poller: select.poll, now: float) -> None:
+        if pid in self._testing:
+            self.test_cpu[pid] = max(_cpu(pid), self.test_cpu.get(pid, 0.0))
         if pid not in self._testing and _is_pytest(pid):
             try:
                 fd = os.pidfd_open(pid)
@@ -156,6 +171,12 @@ def _parent(pid: int) -> int:
     """The parent's id; the name before it may hold anything, so it is read from behind."""
     fields = _read(pid, "stat").rpartition(b")")[2].split()
     return int(fields[1]) if len(fields) > 1 else 0
+
+
+def _cpu(pid: int) -> float:
+    """Seconds that the process itself and its ended children have computed."""
+    fields = _read(pid, "stat").rpartition(b")")[2].split()
+    return sum(int(field) for field in fields[11:15]) / TICKS if len(fields) > 15 else 0.0
 
 
 def _resident(pid: int) -> int:

@@ -193,7 +193,7 @@ class Rooms:
 
     def perform(self, run: Run, effect: Effect) -> Event:
         if self.steady:
-            at = (run.phase.id, run.phase.stage, run.phase.turns, run.phase.unusable) if run.phases else ()
+            at = (run.phase.id, run.phase.stage, run.phase.turns, run.phase.unusable) if run.attempt or run.call else ()
             self.chance = Random(f"{self.seed} {type(effect).__name__} {run.tree} {at} {run.call.tries if run.call else 0}")
         if not self.lucky and self.chance.random() < 0.1:
             return RoomFailed(type(effect).__name__, self.chance.choice(("environment", "policy")), "the room is on fire")

@@ -1,4 +1,4 @@
-"""Money: whatever is priced, reserved, settled, lost and released, the bill stays within what was set aside and within every cap."""
+"""Money: whatever is priced, reserved, settled, lost and released, the bill stays within what was set aside and every cap."""
 
 from __future__ import annotations
 
@@ -34,14 +34,16 @@ ledgers = st.builds(
 )
 
 
-def asked(ledger: Ledger, call: str, rates: Rates, bound: int = 1_000, wanted: int = 4_000, floor: int = 500) -> tuple[Ledger, object]:
+def asked(
+    ledger: Ledger, call: str, rates: Rates, bound: int = 1_000, wanted: int = 4_000, floor: int = 500
+) -> tuple[Ledger, object]:
     return ledger.reserve(call, "PLAN", rates, input_bound=bound, output_wanted=wanted, output_floor=floor)
 
 
 @given(any_rates(), usages, tokens)
 def test_what_is_set_aside_covers_every_bill_within_the_bounds(rates: Rates, usage: Usage, more: int) -> None:
     """However the prompt is split over the caches, and whichever price tier it falls into."""
-    ledger, grant = asked(Ledger(10**12, 10**12), "c1", rates, usage.prompt + more, usage.output, usage.output)
+    _, grant = asked(Ledger(10**12, 10**12), "c1", rates, usage.prompt + more, usage.output, usage.output)
     assert isinstance(grant, Grant)
     assert cost(rates, usage) <= grant.amount
     assert cost(rates, replace(usage, output=0)) <= worst_input_cost(rates, usage.prompt + more)
@@ -77,6 +79,13 @@ def test_a_prompt_at_the_edge_of_a_tier_belongs_to_the_lower_one() -> None:
     assert cost(CLIFF, Usage(input=20_000)) == 40_000
     assert cost(CLIFF, Usage(input=20_001)) == 80_004
     assert cost(CLIFF, Usage(input=15_000, cache_read=5_001)) == 15_000 * 4 + 5_001
+
+
+def test_a_fraction_of_a_micro_dollar_is_set_aside_as_a_whole_one() -> None:
+    """As the bill rounds up, so does what is kept for it."""
+    tiny = Rates("m", "2025-01-01", (PriceTier(0, 0, 1, 0, 0, 0),))
+    _, grant = asked(Ledger(5, 5), "c1", tiny, 0, 1, 1)
+    assert grant == Grant(1, cost(tiny, Usage(output=1))) == Grant(1, 1)
 
 
 def test_a_discount_for_long_prompts_is_not_counted_on() -> None:
@@ -152,10 +161,10 @@ def test_a_call_is_reserved_and_closed_once() -> None:
 
 
 def test_only_finishing_may_use_what_is_kept_for_finishing() -> None:
-    ledger = Ledger(20_000, 20_000, 15_000)
+    ledger = Ledger(20_000, 20_000, 17_000)
     refused, answer = asked(ledger, "c1", FLAT)
     assert isinstance(answer, Shortfall)
-    assert (refused, answer.cap, answer.left) == (ledger, "run", 5_000 - 0)
+    assert (refused, answer.cap, answer.left) == (ledger, "run", 3_000)
     _, answer = ledger.reserve("c1", "PLAN", FLAT, input_bound=1_000, output_wanted=4_000, output_floor=500, finishing=True)
     assert isinstance(answer, Grant)
 

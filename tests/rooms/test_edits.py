@@ -157,7 +157,8 @@ def _damaged(name: str, rng: random.Random) -> Counter[str]:
         source = rng.choice(SOURCES)
         drawn = _draw(rng, source, (6, 18) if name == "elision" else (3, 14))
         block = DAMAGES[name](rng, drawn[0]) if drawn else None
-        if drawn and block:
+        # A damaged quotation that stands elsewhere word for word quotes that other block: no ladder could tell.
+        if drawn and block and (name == "none" or _edit(block).search not in source):
             found[_judge(source, _edit(block), drawn[1])] += 1
     return found
 
@@ -213,9 +214,9 @@ def test_an_edit_takes_milliseconds() -> None:
         name = rng.choice(list(DAMAGES))
         block = DAMAGES[name](rng, drawn[0]) if drawn else None
         if block:
-            start = time.perf_counter()
+            start = time.process_time()
             apply(source, _edit(block))
-            times.append(time.perf_counter() - start)
+            times.append(time.process_time() - start)
     print(f"\nmedian {1000 * statistics.median(times):.2f} ms, worst {1000 * max(times):.1f} ms on 1,500 lines")
     assert statistics.median(times) < 0.005
 
@@ -223,7 +224,7 @@ def test_an_edit_takes_milliseconds() -> None:
 def test_worst_cases_stay_linear() -> None:
     """Files and blocks of thousands of equal lines must not cost seconds."""
     same = "x = 1\n" * 20_000
-    start = time.perf_counter()
+    start = time.process_time()
     for search in (
         "x = 1\n" * 5_000,
         "x = 1\n" * 5_000 + "y = 2\n",
@@ -233,7 +234,7 @@ def test_worst_cases_stay_linear() -> None:
     ):
         assert isinstance(apply(same, Edit(search, "z = 3\n")), Rejected)
     assert isinstance(apply(same + "end\n", Edit("x = 1\n" * 3_000 + "end\n", "y = 1\n" * 3_000 + "end\n")), Applied)
-    assert time.perf_counter() - start < 4
+    assert time.process_time() - start < 4
 
 
 TEXT = textwrap.dedent("""\

@@ -84,6 +84,11 @@ class TestDetect:
         checks = found.checks(box, tmp_path / "b", tmp_path / "c", ["package.json"])
         assert [check.outcome for check in checks] == ["fail", "neutral", "neutral", "neutral", "neutral"]
 
+    def test_a_lone_test_module_is_a_suite(self, box: Sandbox, tmp_path: Path) -> None:
+        text = "import unittest\nclass T(unittest.TestCase):\n    def test_a(self): pass\n"
+        report = suite(box, tmp_path / "t", {"a.py": "", "test.py": text})
+        assert (report.outcome, [case.id for case in report.cases]) == ("pass", ["test.py::T::test_a"])
+
     def test_broken_configuration_is_survived(self, box: Sandbox, tmp_path: Path) -> None:
         put(tmp_path / "t", {"pyproject.toml": "[tool\n", "setup.cfg": "nonsense", "tox.ini": "[a]\n[a]\n", "a_test.py": ""})
         assert look(box, tmp_path / "t").profile.test_runner == "pytest"
@@ -373,6 +378,14 @@ class TestReports:
         bomb = '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><testsuites><testcase name="&b;"/></testsuites>'
         (tmp_path / "junit.xml").write_text(bomb)
         assert read(tmp_path) == "the test report cannot be read (DTDForbidden)"
+
+    def test_a_file_that_cannot_be_collected_goes_by_its_path(self, tmp_path: Path) -> None:
+        """So that `judge` sees a test of something new fail by its import."""
+        row = '<testcase classname="" name="tests.test_a" file="tests/test_a.py"><error message="collection failure"/></testcase>'
+        (tmp_path / "junit.xml").write_text(f"<testsuites>{row}</testsuites>")
+        cases = read(tmp_path)
+        assert not isinstance(cases, str)
+        assert [(case.id, case.outcome) for case in cases] == [("tests/test_a.py", "error")]
 
     def test_only_plain_small_files_are_read(self, tmp_path: Path) -> None:
         assert read(tmp_path) == "the tests left no report"

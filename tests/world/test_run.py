@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from tests.world.world import (
     PROOF,
     Rule,
     Said,
-    Vendors,
     World,
     a_finding,
     a_plan,
@@ -48,7 +46,6 @@ KEYS = {
     "calls", "checks", "findings",
 }  # fmt: skip
 PER_MILLION = 1_000_000
-VENDORS = {"claude": "anthropic", "gpt-6": "openai"}
 
 
 def billed(journal: list[dict[str, Any]]) -> int:
@@ -61,7 +58,7 @@ def billed(journal: list[dict[str, Any]]) -> int:
             cache_read_tokens=entry["cache_read"],
             cache_write_tokens=entry["cache_write"] + entry["cache_write_long"],
         )
-        price = genai_prices.calc_price(usage, entry["model"], provider_id=VENDORS[entry["model"][:6].rstrip("-")[:6]])
+        price = genai_prices.calc_price(usage, entry["model"], provider_id=entry["vendor"])
         exact = price.total_price * PER_MILLION
         total += int(exact) + (exact != int(exact))
     return total
@@ -160,7 +157,11 @@ def test_it_leaves_a_branch_a_patch_a_report_and_the_evidence(story: Story) -> N
     assert evidence == {"plan.md", "plan.json", "test_results.json", "review.md"}
     assert story.world.branches() == ["main", story.result["branch"]]
     assert story.world.git("rev-parse", story.result["branch"]) == story.result["head_sha"]
-    assert story.world.git("rev-parse", f"{story.result['branch']}^") == story.result["base_sha"] == story.world.git("rev-parse", "main")
+    assert (
+        story.world.git("rev-parse", f"{story.result['branch']}^")
+        == story.result["base_sha"]
+        == story.world.git("rev-parse", "main")
+    )
 
 
 def test_the_patch_makes_the_branch_of_the_base(story: Story, tmp_path: Path) -> None:
@@ -176,7 +177,10 @@ def test_the_checkout_is_as_it_was(story: Story) -> None:
 
 
 def test_the_cost_is_what_the_vendors_billed(story: Story) -> None:
-    sums = {name: sum(entry[name] for entry in story.journal) for name in ("input_tokens", "output_tokens", "cache_read", "cache_write")}
+    sums = {
+        name: sum(entry[name] for entry in story.journal)
+        for name in ("input_tokens", "output_tokens", "cache_read", "cache_write")
+    }
     cached = sums["cache_read"] + sums["cache_write"]
     assert story.result["tokens"] == {
         "input": sums["input_tokens"] - cached, "output": sums["output_tokens"], "cache_read": sums["cache_read"],
@@ -202,7 +206,7 @@ def test_every_page_says_that_the_models_were_scripted(story: Story) -> None:
 
 def test_the_report_holds_plan_proof_audit_and_cost(story: Story) -> None:
     for text in (
-        "tests.test_calc::test_adds" if "tests.test_calc::test_adds" in story.report else "tests/test_calc.py::test_adds",
+        "tests/test_calc.py::test_adds",
         "No test is planned.",
         "Right: test_adds is planned.",
         "the operator has no comment",
@@ -211,7 +215,9 @@ def test_the_report_holds_plan_proof_audit_and_cost(story: Story) -> None:
         story.result["changeset_digest"],
     ):
         assert text in story.report, text
-    assert [finding["claim"] for finding in story.result["findings"] if finding["source"] == "auditor"] == ["the operator has no comment"]
+    assert [finding["claim"] for finding in story.result["findings"] if finding["source"] == "auditor"] == [
+        "the operator has no comment"
+    ]
 
 
 def test_without_streaming_it_is_the_same_tree_at_the_same_cost(story: Story, tmp_path: Path) -> None:
@@ -224,10 +230,9 @@ def test_without_streaming_it_is_the_same_tree_at_the_same_cost(story: Story, tm
 
 # --- one key only -----------------------------------------------------------------------------------------------------
 
-PATCHES = [
-    patch("calc.py", " def add(left: int, right: int) -> int:\n     \"\"\"The sum.\"\"\"\n-    return left - right\n+    return left + right\n"),
-    patch("tests/test_calc.py", "     assert add(2, 0) == 2\n+\n+\n+def test_adds() -> None:\n+    assert add(2, 3) == 5\n"),
-]  # fmt: skip
+SUM = ' def add(left: int, right: int) -> int:\n     """The sum."""\n-    return left - right\n+    return left + right\n'
+ASSERTS = "     assert add(2, 0) == 2\n+\n+\n+def test_adds() -> None:\n+    assert add(2, 3) == 5\n"
+PATCHES = [patch("calc.py", SUM), patch("tests/test_calc.py", ASSERTS)]
 
 
 def test_with_only_anthropics_key_another_model_of_it_judges(story: Story, tmp_path: Path) -> None:
@@ -282,7 +287,7 @@ def test_done_without_a_change_and_with_failing_tests_is_not_believed(tmp_path: 
     rules = [
         drafts(),
         approves(),
-        *builds([MENDS], DONE, brief="passed before and fail now: tests.test_calc::test_nothing_is_added"),
+        *builds([MENDS], DONE, brief="passed before and fail now: "),
         *builds([DIVIDES, PROOF], LIES, brief="nothing was changed"),
         *builds(LIES),
         audits(),
@@ -369,7 +374,7 @@ def test_an_audit_that_is_no_audit_three_times_ends_the_run(tmp_path: Path) -> N
             {"json": a_plan() | {"tasks": [{"id": "T1", "title": "x", "files": [], "depends_on": ["T1"]}]}},
             "T1",
         ),
-        ({"text": "[" * 100_000}, "the answer is not JSON"),
+        ({"text": "[" * 8_000}, "the answer is not JSON"),
     ],
     ids=["words", "no-tasks", "no-criteria", "a-circle", "deep"],
 )
@@ -402,9 +407,3 @@ def test_the_shell_is_the_sandboxs(tmp_path: Path) -> None:
     told = tell(tmp_path, rules)
     assert is_done(told), told.said
     assert "return left + right" in told.world.git("show", f"{told.result['branch']}:calc.py")
-
-
-@pytest.fixture(autouse=True)
-def _vendors_are_quiet() -> Iterator[None]:
-    yield
-    assert Vendors is not None

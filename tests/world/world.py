@@ -31,6 +31,8 @@ HERE = Path(stand_in.__file__).parent
 EXAMPLE, EXAMPLE_ISSUE, EXAMPLE_SCRIPT = HERE / "example", HERE / "issue.md", HERE / "script.json"
 BOTH = ("anthropic", "openai")
 SECONDS = 240.0
+UNPLUGGED = os.environ.get("UNPLUGGED_TREE", "")
+"""A copy of the code with one feature taken out, where `tests/house/test_unplugged.py` runs a test of this folder again."""
 
 Rule = dict[str, Any]
 Json = dict[str, Any]
@@ -80,7 +82,7 @@ class Said:
 
 def environment(state: Path, vendors: Vendors | None, keys: Iterable[str], more: Mapping[str, str]) -> dict[str, str]:
     """Of the caller's environment only what a process needs to start; keys and addresses of the stand-in where there is one."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR", "UNPLUGGED_TREE") if name in os.environ}
     made = {**kept, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "OSTLER_STATE_DIR": str(state)}
     if vendors:
         made |= {f"OSTLER_{vendor.upper()}_API_KEY": f"scripted-{vendor}" for vendor in keys}
@@ -113,7 +115,15 @@ class World:
     env: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, folder: Path, files: Mapping[str, str | bytes] = SMALL, *, message: str = "Sums", **env: str) -> World:
+    def of(
+        cls,
+        folder: Path,
+        files: Mapping[str, str | bytes] = SMALL,
+        /,
+        *,
+        message: str = "Sums",
+        **env: str,
+    ) -> World:
         """A new repository that holds `files` in one commit."""
         world = cls(folder / "repository", folder / "state", env)
         world.repository.mkdir(parents=True)
@@ -122,12 +132,12 @@ class World:
         return world
 
     @classmethod
-    def example(cls, folder: Path, **env: str) -> World:
+    def example(cls, folder: Path) -> World:
         """The demo's example repository."""
         source = folder / "source"
         shutil.copytree(EXAMPLE, source, ignore=shutil.ignore_patterns("__pycache__", ".pytest_cache"))
         files = {p.relative_to(source).as_posix(): p.read_bytes() for p in source.rglob("*") if p.is_file()}
-        return cls.of(folder, files, **env)
+        return cls.of(folder, files)
 
     def commit(self, files: Mapping[str, str | bytes], message: str = "More") -> str:
         """Commit `files` as the user would; the new commit's id."""
@@ -145,6 +155,9 @@ class World:
         return git(self.repository, *args)
 
     def command(self, *args: str) -> list[str]:
+        if UNPLUGGED:
+            start = f"import sys; sys.path.insert(0, {UNPLUGGED!r}); from bot.cli.main import main; main()"
+            return [sys.executable, "-I", "-c", start, *args]
         return [sys.executable, "-I", "-m", "bot", *args]
 
     def environ(
