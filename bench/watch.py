@@ -101,10 +101,12 @@ class _Tree:
 
     def sample(self, poller: select.poll, now: float) -> None:
         self._look_round()
+        # Arguments before sizes: a fork that becomes another program in between is then small and not taken for its parent.
+        words = {pid: _arguments(pid) for pid in self._parents}
         sizes = {pid: size for pid in self._parents if (size := _resident(pid)) > 0}
         for pid in sizes:
-            self._note_test(pid, poller, now)
-        own = {pid: size for pid, size in sizes.items() if not self._forked(pid, sizes)}
+            self._note_test(pid, words[pid], poller, now)
+        own = {pid: size for pid, size in sizes.items() if not self._forked(pid, sizes, words)}
         self._add_up(own)
         if now >= self._next_pss and self.pss is not None:
             self._next_pss = now + PSS_INTERVAL
@@ -116,11 +118,11 @@ class _Tree:
             self.rss = total
             self.peak = tuple(sorted(((_name(pid), size) for pid, size in sizes.items()), key=lambda item: -item[1]))
 
-    def _forked(self, pid: int, sizes: Mapping[int, int]) -> bool:
+    def _forked(self, pid: int, sizes: Mapping[int, int], words: Mapping[int, list[str]]) -> bool:
         """Whether `pid` is its parent's fork on the way to another program: its pages are the parent's."""
         parent = self._parents[pid]
         alike = parent in sizes and abs(sizes[pid] - sizes[parent]) <= sizes[parent] * ALIKE
-        return alike and _arguments(pid) == _arguments(parent)
+        return alike and words[pid] == words[parent]
 
     def tests_ended(self, ended: set[int], poller: select.poll, now: float) -> None:
         for pid, (fd, start) in list(self._testing.items()):
@@ -147,10 +149,10 @@ class _Tree:
                 self._parents[pid] = new.pop(pid)
         self._strangers.update(new)
 
-    def _note_test(self, pid: int, poller: select.poll, now: float) -> None:
+    def _note_test(self, pid: int, words: list[str], poller: select.poll, now: float) -> None:
         if pid in self._testing:
             self.test_cpu[pid] = max(_cpu(pid), self.test_cpu.get(pid, 0.0))
-        if pid not in self._testing and _is_pytest(pid):
+        if pid not in self._testing and _is_pytest(words):
             try:
                 fd = os.pidfd_open(pid)
             except ProcessLookupError:
@@ -200,10 +202,9 @@ def _arguments(pid: int) -> list[str]:
     return _read(pid, "cmdline").decode("utf-8", "replace").split("\0")
 
 
-def _is_pytest(pid: int) -> bool:
+def _is_pytest(words: list[str]) -> bool:
     """`python -m pytest ...` itself: not the shell or the sandbox that has these words among its arguments."""
-    words = _arguments(pid)[:3]
-    return len(words) == 3 and bool(_PYTHON.fullmatch(words[0].rpartition("/")[2])) and words[1:] == ["-m", "pytest"]
+    return words[1:3] == ["-m", "pytest"] and bool(_PYTHON.fullmatch(words[0].rpartition("/")[2]))
 
 
 def _name(pid: int) -> str:

@@ -15,6 +15,9 @@ import typer
 from bot.core.errors import OstlerError, UserError
 from bot.core.paths import printable
 
+INTERRUPTED = 130
+KEPT = "Interrupted. Nothing is lost: `ostler sessions list` names the session, `ostler resume` goes on."
+
 app = typer.Typer(
     help="Turns an issue into a proven, audited branch, inside a budget. Start with `ostler demo`.",
     no_args_is_help=True,
@@ -126,6 +129,8 @@ def main() -> None:
     as_json = "--json" in sys.argv
     try:
         code = app(standalone_mode=False)
+        if code == INTERRUPTED:  # what typer makes of Ctrl-C
+            code = _refuse(KEPT, INTERRUPTED, as_json=as_json)
     except UserError as error:
         code = _refuse(str(error), error.exit_code, as_json=as_json)
     except typer.TyperException as error:
@@ -133,11 +138,7 @@ def main() -> None:
             f"{_ended(error.format_message().replace('?.', '?'))} `ostler --help` shows what there is.", 1, as_json=as_json
         )
     except (KeyboardInterrupt, typer.Abort):
-        code = _refuse(
-            "Interrupted. Nothing is lost: `ostler sessions list` names the session, `ostler resume` goes on.",
-            130,
-            as_json=as_json,
-        )
+        code = _refuse(KEPT, INTERRUPTED, as_json=as_json)
     except OstlerError as error:
         code = _refuse(str(error), error.exit_code, as_json=as_json)
         raise

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -14,9 +15,9 @@ from bot.cli.rooms import pricing
 from bot.cli.run import repo_config
 from bot.cli.state import sessions, utc_now
 from bot.config import load_settings
-from bot.core.effects import AskPerson, SendCall
+from bot.core.effects import AskPerson, Effect, SendCall
 from bot.core.errors import SetupError
-from bot.core.events import Answered, BudgetRaised, ModelReplied, RunRequested
+from bot.core.events import Answered, BudgetRaised, CallFailed, Event, ModelReplied, RoomFailed, RunRequested
 from bot.core.run import Run
 from bot.core.summary import line
 from bot.llm.model import Model, Reply
@@ -71,7 +72,13 @@ def _execute(records: Sequence[Record], run: Run, repository: Path) -> Run:
 
         workplace = Workplace(place, checkout, deliver_to_checkout=False)
         rooms = Rooms(workplace, _models(records), pricing(repo_config(checkout)), ask, utc_now, sleep=lambda _: None)
-        driver = Driver(journal, rooms.perform, rooms.present)
+        left = Counter(_answered(records))
+
+        def perform(state: Run, effect: Effect) -> Event | None:
+            left[type(effect)] -= 1
+            return rooms.perform(state, effect) if left[type(effect)] >= 0 else None  # the record ends here
+
+        driver = Driver(journal, perform, rooms.present)
         driver.feed(request)
         again = driver.drive()
         for raised in (record.item for record in records if isinstance(record.item, BudgetRaised)):
@@ -79,6 +86,13 @@ def _execute(records: Sequence[Record], run: Run, repository: Path) -> Run:
                 driver.feed(raised)
                 again = driver.drive()
         return again
+
+
+def _answered(records: Sequence[Record]) -> Iterator[type[Event | Effect]]:
+    """The kinds of the effects that came to something, each as often as it did."""
+    for record in records:
+        if record.of is not None and not isinstance(record.item, (CallFailed, RoomFailed)):
+            yield type(records[record.of].item)
 
 
 def _models(records: Sequence[Record]) -> dict[str, Model]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import threading
 from collections.abc import Callable
 
 from bot.cli.state import utc_now
@@ -31,6 +33,11 @@ def models(settings: Settings) -> dict[str, Model]:
         url = settings.openai_base_url or openai.PUBLIC_URL
         found["openai"] = openai.OpenAIModel(key, url, streaming=settings.streaming)
     return found
+
+
+def warm(vendor: str) -> None:
+    """Load the SDK of `vendor` beside the steps before its first call, which mostly wait for git and the sandbox."""
+    threading.Thread(target=importlib.import_module, args=(vendor,), name=f"load {vendor}", daemon=True).start()
 
 
 def pricing(config: RepoConfig) -> Callable[[str, str], Rates]:

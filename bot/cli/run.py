@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from bot.cli.rooms import models, pricing, rooms
+from bot.cli.rooms import models, pricing, rooms, warm
 from bot.cli.state import sessions, utc_now
 from bot.cli.terminal import asker, watcher
 from bot.config import CONFIG_PATH, RepoConfig, Settings, load_settings, micro, parse_config
@@ -66,6 +66,8 @@ def run(
         goal=ticket.title,
         exclusive=session is not None,
     )
+    if not fixers_for(ticket.title, ticket.body):
+        warm(settings.models[0].vendor)
     request = RunRequested(folder.id, "run-01", ticket, checkout.head, settings, secrets.token_hex(6))
     journal = Journal(folder.journal_path, utc_now)
     room = rooms(folder, checkout, environment, config, None if as_json else asker())
@@ -90,6 +92,8 @@ def resume(name: str, *, approve: str | None, max_cost: float | None, stop: bool
         raise BadInput(f"The run is over ({state.state}): start a new one with `ostler run`.")
     if not state.over and not stop:
         refuse_without_keys(state, environment)
+    if state.strategy and state.strategy.choices and not (stop or state.over):
+        warm((state.call.choice if state.call else state.strategy.choices[0]).model.vendor)
     room.workplace.reopen(state)
     if stop and not state.over:
         driver.feed(StopRequested("the command line"))

@@ -40,14 +40,14 @@ class Excerpt:
 class WorkspaceReady:
     """The worktree stands, with the files of `base_tree`.
 
-    `listing` names the repository's files, `conventions` is its own guide for contributors.
+    `listing` names the repository's files, `guide` is its own for contributors, where it has one.
     """
 
     base_tree: str
     profile: Profile
     sandbox: SandboxReport
     listing: str
-    conventions: str
+    guide: Excerpt | None
     excerpts: tuple[Excerpt, ...]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from bot.core.answers import schema_of
 from bot.core.conversation import Conversation, Message, Text, ToolResult
 from bot.core.errors import BugError
-from bot.core.phases import Kind, Stage, stage_of
+from bot.core.phases import Kind, Role, Stage, stage_of
 from bot.core.run import Run
 from bot.llm.model import Request
 from bot.llm.tools import tools_for
@@ -23,6 +23,14 @@ from bot.render import say
 MASK_ABOVE = 240_000
 """Characters of tool results after which all but the newest are masked, in one go, because masking rewrites a cached prefix."""
 KEPT_RESULTS = 6
+BLOCKS: dict[Role, tuple[str, ...]] = {
+    Role.PLANNER: ("rules", "repository", "ticket"),
+    Role.PLAN_REVIEWER: ("rules", "repository", "ticket"),
+    Role.BUILDER: ("rules", "ticket"),
+    Role.AUDITOR: ("rules", "ticket"),
+}
+"""The system blocks of each role, stable first. Who plans gets the repository at a glance; who builds looks for itself, with
+tools and the plan, and does not pay for the glance with every turn; who audits judges the diff."""
 MAX_DIFF = 60_000
 
 Diff = Callable[[], str]
@@ -38,7 +46,7 @@ def build_request(run: Run, diff: Diff) -> Request:
     prompt = Message("user", (Text(say(f"prompts/{stage.template}", **values)),))
     return Request(
         model=call.choice.model.model,
-        system=tuple(say(f"prompts/{name}.md.j2", **values).strip() for name in ("rules", "repository", "ticket")),
+        system=tuple(say(f"prompts/{name}.md.j2", **values).strip() for name in BLOCKS[stage.role]),
         messages=(prompt, *masked(phase.conversation)),
         max_output=stage.output,
         tools=tools_for(call.choice.model.vendor, shell=run.workspace.sandbox.full) if stage.tools else (),

@@ -31,12 +31,12 @@ def listing(files: Sequence[str]) -> str:
     return "\n".join(sorted(shown)) + ("\n…" if len(files) > len(shown) else "")
 
 
-def conventions(worktree: Worktree, commit: str) -> str:
+def guide(worktree: Worktree, commit: str) -> Excerpt | None:
     """The repository's guide for contributors, from `commit`: a change under review cannot rewrite it."""
     for name in GUIDES:
         if text := decoded(worktree.read(commit, name)):
-            return text[:MAX_GUIDE]
-    return ""
+            return Excerpt(name, text[:MAX_GUIDE], "it is the guide for contributors")
+    return None
 
 
 def excerpts(worktree: Worktree, commit: str, files: Sequence[str], ticket: Ticket) -> tuple[Excerpt, ...]:

@@ -213,7 +213,7 @@ class Editor:
         path, old, new = self._path(arguments), _text(arguments, "old_str"), _text(arguments, "new_str", default="")
         done = _applied(path, apply(stage.text(path), Edit(old, new)))
         stage.put(path, done.text)
-        return f"Edited {path}{_how(done)}.\n{_excerpt(done.text, done.first, done.last)}"
+        return f"Edited {path}{_result(done)}"
 
     def _insert(self, stage: _Stage, arguments: Mapping[str, Any]) -> str:
         path, at = self._path(arguments), arguments.get("insert_line")
@@ -226,7 +226,7 @@ class Editor:
         document.put(at, at, lines)
         text = document.render()
         stage.put(path, text)
-        return f"Edited {path}.\n{_excerpt(text, at + 1, at + len(lines))}"
+        return f"Edited {path}, lines {at + 1}-{at + len(lines)}."
 
     def _parsed(self, arguments: Mapping[str, Any]) -> tuple[FileEdit, ...]:
         """The call's file edits, with paths relative to the worktree."""
@@ -343,6 +343,13 @@ def _applied(path: str, done: Applied | Rejected) -> Applied:
 
 def _how(done: Applied) -> str:
     return "" if done.level == "exact" else f" (the quoted lines differed from the file's; matched by level '{done.level}')"
+
+
+def _result(done: Applied) -> str:
+    """Where the edit was made. Only where the quotation was not exact does the model need to see what came of it."""
+    if done.level == "exact":
+        return f", lines {done.first}-{done.last}."
+    return f"{_how(done)}.\n{_excerpt(done.text, done.first, done.last)}"
 
 
 def _excerpt(text: str, first: int, last: int) -> str:

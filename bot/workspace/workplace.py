@@ -27,7 +27,7 @@ from bot.core.ticket import Ticket
 from bot.core.validation import CheckSet, Proof
 from bot.workspace import generated
 from bot.workspace.checkout import Checkout
-from bot.workspace.context import conventions, excerpts, listing
+from bot.workspace.context import excerpts, guide, listing
 from bot.workspace.editor import Editor, Outcome
 from bot.workspace.files import Beneath
 from bot.workspace.fixers import run_fixer
@@ -81,7 +81,7 @@ class Workplace:
             profile=self._detected(settings.python).profile if sandbox.full else _unknown(sandbox),
             sandbox=sandbox,
             listing=listing(files),
-            conventions=conventions(worktree, base),
+            guide=guide(worktree, base),
             excerpts=excerpts(worktree, base, files, ticket),
         )
 

@@ -30,6 +30,7 @@ from bot.core.events import (
     ChangesetTaken,
     Delivered,
     Event,
+    Excerpt,
     FixersRan,
     ModelReplied,
     ProofRan,
@@ -88,7 +89,9 @@ def ready(*, full: bool = True) -> WorkspaceReady:
     profile = Profile(
         "python", "/usr/bin/python3", "pytest", ("tests",), ("src",), True, "ruff", False, "no mypy", ("pyproject.toml",)
     )
-    return WorkspaceReady(BASE_TREE, profile, sandbox(full=full), "src/\n  a.py\n", "Be kind.", ())
+    return WorkspaceReady(
+        BASE_TREE, profile, sandbox(full=full), "src/\n  a.py\n", Excerpt("AGENTS.md", "Be kind.", "it is the guide"), ()
+    )
 
 
 def suite(cases: dict[str, CaseOutcome], outcome: Suite | None = None, reason: str = "") -> Report:

@@ -219,7 +219,7 @@ def test_nothing_is_built_before_the_approval_that_the_strategy_asks_for(first: 
                 assert run.approved_by
                 assert asked or run.request.settings.preapproved_by
             if isinstance(moment.event, Answered) and run.approved_by:
-                assert moment.event.digest == asked
+                assert (moment.event.digest, moment.event.decision) == (asked, "approved")
 
 
 @batches
@@ -400,6 +400,44 @@ class TestMoneyInFlight:
         assert run.ledger.spent == 0
 
 
+class TestFailedCalls:
+    def test_only_what_was_surely_not_billed_is_free(self) -> None:
+        run, effect, _ = until(SendCall)
+        reserved = run.ledger.committed
+        free, _ = step(run, CallFailed(effect.call, "rate_limited", "no", "busy"))
+        assert (free.ledger.spent, free.ledger.committed) == (0, 0)
+        lost, _ = step(run, CallFailed(effect.call, "timeout", "unknown", "no answer"))
+        assert (lost.ledger.spent, lost.ledger.committed) == (reserved, reserved)
+
+    def test_a_vendor_that_is_down_is_asked_five_times_with_growing_waits_and_then_the_run_ends(self) -> None:
+        run, effect, rooms = until(PriceCall)
+        waits = []
+        while not run.over:
+            waits.append(effect.wait)
+            run, effects = step(run, rooms.perform(run, effect))
+            assert isinstance(effects[0], SendCall)
+            run, effects = step(run, CallFailed(effects[0].call, "transient_api", "no", "HTTP 503"))
+            effect = effects[0] if effects else None
+        assert waits == [0.0, 1.0, 2.0, 4.0, 8.0]
+        assert run.state is RunState.DONE_FAILED_ENVIRONMENT
+        assert run.outcome == "HTTP 503"
+
+    def test_a_process_that_keeps_dying_does_not_use_up_the_tries(self) -> None:
+        run, _, rooms = until(SendCall)
+        for _ in range(8):
+            run, effects = step(run, CallFailed(run.call.id if run.call else "", "interrupted", "unknown", "killed"))
+            assert isinstance(effects[0], PriceCall)
+            run, effects = step(run, rooms.perform(run, effects[0]))
+        assert not run.over
+
+
+def test_without_walls_nothing_is_run_and_nothing_asked() -> None:
+    run, _ = step(None, request())
+    run, effects = step(run, ready(full=False))
+    assert (run.state, effects) == (RunState.DONE_FAILED_ENVIRONMENT, ())
+    assert "install bubblewrap" in run.outcome
+
+
 class TestTurns:
     def test_a_builder_that_never_stops_using_tools_is_cut_off(self) -> None:
         run, effect, rooms = until(UseTools)
@@ -465,6 +503,8 @@ class TestApproval:
         assert contract_digest(other) != effects[0].digest
         with pytest.raises(BugError):
             step(run, Answered(contract_digest(other), "approved", "me"))
+        declined, effects = step(run, Answered(contract_digest(run), "declined", "me"))
+        assert (declined.state, effects, declined.approved_by) == (RunState.DONE_FAILED_REQUIRES_HUMAN_REVIEW, (), "")
         approved, effects = step(run, Answered(contract_digest(run), "approved", "me"))
         assert approved.approved_by == "me"
         assert effects

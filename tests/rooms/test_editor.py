@@ -102,11 +102,11 @@ class TestView:
 
 
 class TestStrReplace:
-    def test_it_edits_and_shows_what_came_of_it(self, editor: Editor, root: Path) -> None:
+    def test_it_edits_and_says_where(self, editor: Editor, root: Path) -> None:
         done = _claude(editor, "str_replace", old_str="    return x\n", new_str="    y = x\n    return y\n")
         assert not done.is_error
         assert done.touched == ("src/a.py",)
-        assert "     2\t    y = x\n     3\t    return y\n" in done.text
+        assert done.text == "Edited src/a.py, lines 2-3."
         assert (root / "src" / "a.py").read_text() == PYTHON.replace("    return x\n", "    y = x\n    return y\n")
 
     def test_a_damaged_quotation_is_mended_and_said(self, editor: Editor, root: Path) -> None:

@@ -5,7 +5,6 @@ And what looks wrong and is not: checkouts of every shape are worked on.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from bot.core.events import ToolsUsed
+from tests.world.watching import listing
 from tests.world.world import (
     DONE,
     FIX,
@@ -38,19 +38,6 @@ UNUSED = "Remove unused imports"
 FILES: Mapping[str, str | bytes] = {"calc.py": "import os\n\n\ndef add(left, right):\n    return left - right\n"}
 KEYS = {"OSTLER_ANTHROPIC_API_KEY": "scripted", "OSTLER_ANTHROPIC_BASE_URL": "http://127.0.0.1:9"}
 CONFIG = ".github/ostler.yml"
-
-
-def listing(folder: Path) -> dict[str, str]:
-    """Everything in `folder`: mode, link target or digest."""
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        content = b""
-        if path.is_symlink():
-            content = os.fsencode(os.readlink(path))
-        elif path.is_file():
-            content = path.read_bytes()
-        found[str(path.relative_to(folder))] = f"{path.lstat().st_mode:o} {hashlib.sha256(content).hexdigest()}"
-    return found
 
 
 def one_sentence(said: Said, code: int) -> str:

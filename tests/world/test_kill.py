@@ -43,8 +43,8 @@ from tests.world.world import (
 )
 
 KILLER = Path(__file__).with_name("killer.py")
-STRIDE = 7
-"""More than the five records that a call takes after it was lost, so that every session comes to its end."""
+STRIDE = 6
+"""One more than the records that a call takes after it was lost, so that every session comes to its end."""
 CAP = 1.0
 LONGEST = 90
 

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-import os
 import re
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from tests.world.watching import blocks_of, listening, listing, prompt
 from tests.world.world import (
     DONE,
     FIX,
@@ -24,7 +19,6 @@ from tests.world.world import (
     PROOF,
     SMALL,
     Json,
-    Rule,
     Said,
     World,
     a_plan,
@@ -41,6 +35,7 @@ from tests.world.world import (
 BREAKS = edit("calc.py", "    return left - right\n", "    return left * right + 1\n")
 """Fails the one test there is."""
 POLICY, NOT_BELIEVED = 4, 2
+SESSIONS = "state"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +51,7 @@ class Scene:
         for name in ("home", "tmp"):
             (folder / name).mkdir()
         world = World.of(folder, files, HOME=str(folder / "home"), TMPDIR=str(folder / "tmp"))
-        return cls(world, folder, listing(folder))
+        return cls(world, folder, listing(folder, but=SESSIONS))
 
     def play(self, *turns: str | Sequence[Json], issue: str = ISSUE) -> Said:
         """The model does `turns` and says it is done; everybody else approves of everything."""
@@ -65,7 +60,7 @@ class Scene:
 
     def assert_nothing_landed(self) -> None:
         assert self.world.branches() == ["main"]
-        assert listing(self.folder) == self.before
+        assert listing(self.folder, but=SESSIONS) == self.before
 
     def assert_refused(self, said: Said, *places: tuple[str, str]) -> None:
         """The whole changeset is refused, and each (place, rule) stands among the findings with its reason."""
@@ -80,18 +75,6 @@ class Scene:
         assert "the whole changeset is refused" in result["outcome"]
         assert any(place in result["outcome"] for place, _ in found)
         self.assert_nothing_landed()
-
-
-def listing(folder: Path) -> dict[str, str]:
-    """What is in `folder` but for the sessions: modes and contents."""
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if name == "state" or name.startswith("state/"):
-            continue
-        content = os.readlink(path) if path.is_symlink() else path.read_bytes().hex() if path.is_file() else ""
-        found[name] = f"{path.lstat().st_mode:o} {content}"
-    return found
 
 
 # --- what may never be written ----------------------------------------------------------------------------------------
@@ -161,7 +144,7 @@ def test_a_submodule_is_neither_made_nor_filled_nor_taken_out(tmp_path: Path) ->
     world.git("add", ".gitmodules")
     (world.repository / "vendored").mkdir()
     world.git("commit", "--quiet", "-m", "Vendored")
-    scene = Scene(world, tmp_path, listing(tmp_path))
+    scene = Scene(world, tmp_path, listing(tmp_path, but=SESSIONS))
     said = scene.play([FIX, bash("rmdir vendored; echo x > vendored")])
     scene.assert_refused(said, ("vendored", "submodule"))
 
@@ -353,7 +336,7 @@ def test_the_shell_finds_no_keys_no_network_and_no_way_out(tmp_path: Path) -> No
         assert boast not in heard
     assert heard.rstrip().endswith("\n0\n[exit 1]") or "\n0" in heard[-60:], heard[-300:]
     assert "survivor" not in scene.world.git("ls-tree", "-r", "--name-only", str(said.result["branch"]))
-    after = listing(tmp_path)
+    after = listing(tmp_path, but=SESSIONS)
     changed = {name for name in after if after[name] != scene.before.get(name)} | (set(scene.before) - set(after))
     assert all(name.startswith("repository/.git/") for name in changed), changed
 
@@ -492,62 +475,3 @@ def tool_answers(world: World) -> list[str]:
     """What the model heard from its tools."""
     lines = (json.loads(line) for line in (world.folder() / "journal.jsonl").read_text("utf-8").splitlines())
     return [result["text"] for line in lines if line["name"] == "ToolsUsed" for result in line["body"]["results"]]
-
-
-def prompt(body: Any) -> str:
-    """Every text of a request, in order, but for what tools answered: that stands in a place of its own."""
-    if isinstance(body, str):
-        return body
-    if isinstance(body, list):
-        return "\n".join(filter(None, map(prompt, body)))
-    if isinstance(body, dict) and not str(body.get("type")).endswith(("_result", "_output")):
-        wanted = ("system", "instructions", "input", "messages", "content", "text")
-        return "\n".join(filter(None, (prompt(body[name]) for name in wanted if name in body)))
-    return ""
-
-
-def blocks_of(text: str, nonce: str) -> tuple[str, list[str]]:
-    """What stands outside the blocks marked with `nonce`, and what stands in each."""
-    block = re.compile(rf"<data {nonce} [\w -]+>\n(.*?)\n</data {nonce}>", re.DOTALL)
-    return block.sub("", text), block.findall(text)
-
-
-@dataclass(frozen=True, slots=True)
-class Ear:
-    """A place on the way to the stand-in at which every request is written down."""
-
-    url: str
-    heard: list[Rule]
-
-
-@contextmanager
-def listening(upstream: str) -> Iterator[Ear]:
-    heard: list[Rule] = []
-    target = urlsplit(upstream)
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            raw = self.rfile.read(int(self.headers["content-length"]))
-            heard.append(json.loads(raw))
-            link = http.client.HTTPConnection(target.hostname or "", target.port, timeout=60)
-            link.request("POST", self.path, raw, dict(self.headers))
-            answer = link.getresponse()
-            body = answer.read()
-            link.close()
-            self.send_response(answer.status)
-            self.send_header("content-type", answer.headers["content-type"])
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None:
-            """Nobody reads along."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield Ear(f"http://127.0.0.1:{server.server_address[1]}", heard)
-        finally:
-            server.shutdown()
-            thread.join()

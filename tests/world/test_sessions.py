@@ -162,17 +162,18 @@ def test_a_run_that_got_more_money_is_done_again_to_its_end(tmp_path: Path) -> N
 
 
 def test_a_run_that_was_cut_short_is_done_again_as_far_as_it_went(tmp_path: Path) -> None:
-    """Killed in the middle, and given up by a vendor: where the record has no answer the replay ends too."""
+    """Killed before an answer, killed before tools, given up by a vendor: where the record ends the replay ends too."""
     world = World.of(tmp_path)
-    with serve(happy()) as vendors:
-        command = [sys.executable, "-I", str(KILLER), "after", "19", "run", str(world.repository), "--issue", ISSUE]
-        said = world.process([*command, "--session", "killed"], vendors=vendors)
-        assert said.code == -signal.SIGKILL
+    for at in ("17", "19"):
+        with serve(happy()) as vendors:
+            command = [sys.executable, "-I", str(KILLER), "after", at, "run", str(world.repository), "--issue", ISSUE]
+            said = world.process([*command, "--session", f"killed-{at}"], vendors=vendors)
+            assert said.code == -signal.SIGKILL
     busy = rule("# Phase REVIEW: audit", status=429, headers={"retry-after": "0"})
     with serve([busy, *happy()]) as vendors:
         said = world.run(ISSUE, "--session", "given-up", vendors=vendors)
         assert said.code == 5, said
-    for name in ("killed", "given-up"):
+    for name in ("killed-17", "killed-19", "given-up"):
         said = world.ostler("replay", name, "--execute", "--json")
         assert said.code == 0, said
         assert said.result["same_tree"] is True

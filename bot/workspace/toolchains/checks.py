@@ -85,10 +85,12 @@ def syntax_and_imports(pair: Pair, run: RunTool, python: str, script: str, roots
         return Check("syntax", "neutral", "no Python file changed"), Check("imports", "neutral", "no Python file changed")
     argv = (python, "-I", "-c", script, "/out/job.json", "/out/answer.json")
     job = {"files": files, "roots": list(roots)}
-    (ran, head), (_, base) = run(pair.head, argv, job), run(pair.base, argv, job)
+    ran, head = run(pair.head, argv, job)
     if not isinstance(head, dict):
         why = f"the files could not be inspected: {ran.how}: {ran.text.strip()[-300:]}"
         return Check("syntax", "fail", why, argv[:3], ran.exit, ran.seconds), Check("imports", "neutral", why)
+    amiss = head["syntax"] or any(head["imports"].values())
+    _, base = run(pair.base, argv, job) if amiss else (None, None)
     base = base if isinstance(base, dict) else {"syntax": {}, "imports": {}}
     wrong = [f"{file}: {error}" for file, error in head["syntax"].items() if file not in base["syntax"]]
     missing = [
