@@ -9,7 +9,7 @@ from collections.abc import Callable
 from bot.cli.state import utc_now
 from bot.config import RepoConfig, Settings
 from bot.core.budget import Rates
-from bot.llm import anthropic, openai
+from bot.llm import anthropic, lean, openai
 from bot.llm.model import Model
 from bot.llm.prices import rates
 from bot.loop.perform import Ask, Rooms
@@ -37,7 +37,8 @@ def models(settings: Settings) -> dict[str, Model]:
 
 def warm(vendor: str) -> None:
     """Load the SDK of `vendor` beside the steps before its first call, which mostly wait for git and the sandbox."""
-    threading.Thread(target=importlib.import_module, args=(vendor,), name=f"load {vendor}", daemon=True).start()
+    load = lean.load if vendor == "anthropic" else lambda: importlib.import_module(vendor)
+    threading.Thread(target=load, name=f"load {vendor}", daemon=True).start()
 
 
 def pricing(config: RepoConfig) -> Callable[[str, str], Rates]:

@@ -71,7 +71,13 @@ def changeset_taken(run: Run, event: ChangesetTaken) -> Step:
         Finding("policy", "major", "path", path, "a write outside the repository's files was tried")
         for path in dict.fromkeys(run.refused)
     )
-    refusals = (*tried, *check(changeset, denied=settings.denied_paths, allowed=settings.allowed_paths))
+    landing = check(
+        changeset,
+        denied=settings.denied_paths,
+        allowed=settings.allowed_paths,
+        tests_may_go=run.compiled.takes_tests_along,
+    )
+    refusals = (*tried, *landing)
     run = to_gate(replace(run, changeset=changeset, findings=merge(refusals, remarks(changeset))))
     if refusals:
         told = "; ".join(f"{finding.place}: {finding.claim}" for finding in refusals[:5])

@@ -31,6 +31,8 @@ OWNER_PATHS = ("pyproject.toml", "setup.py", "setup.cfg", "*.lock", "*requiremen
                "makefile", "dockerfile", "agents.md", "claude.md", ".*")  # fmt: skip
 """Manifests, build and test configuration, agent instructions: allowed, but their owner has to look first. Matched by name."""
 
+STEERING = frozenset(("conftest.py", "pytest.ini", "pytest.toml", ".pytest.ini", "tox.ini", "setup.cfg", "pyproject.toml"))
+
 TEST_PATHS = ("test_*.py", "*_test.py", "*_tests.py", "test.py", "tests.py", "*.test.*", "*.spec.*", "*_test.go")
 
 _IS = r"\b[\"']?\s*[:=]\s*"
@@ -94,6 +96,11 @@ def is_test_support(path: str) -> bool:
     )
 
 
+def steers_tests(path: str) -> bool:
+    """Whether `path` decides how tests are found and run: fixtures and hooks, the runner's configuration."""
+    return path.rpartition("/")[2].casefold() in STEERING
+
+
 def needs_owner(path: str) -> bool:
     """Whether the owner of `path` has to look before anything else."""
     folded = path.casefold()
@@ -107,7 +114,9 @@ def protected(path: str, denied: tuple[str, ...] = ()) -> bool:
     return any(fnmatchcase(folded, pattern) for pattern in (*REFUSED_PATHS, *(d.casefold() for d in denied)))
 
 
-def check(changeset: Changeset, *, denied: tuple[str, ...] = (), allowed: tuple[str, ...] = ()) -> tuple[Finding, ...]:
+def check(
+    changeset: Changeset, *, denied: tuple[str, ...] = (), allowed: tuple[str, ...] = (), tests_may_go: bool = False
+) -> tuple[Finding, ...]:
     """Why `changeset` may not land; empty where it may. `allowed`, where given, are the only patterns that may change."""
     found: list[Finding] = []
     if len(changeset.files) > MAX_FILES or changeset.bytes > MAX_CHANGESET_BYTES:
@@ -117,7 +126,7 @@ def check(changeset: Changeset, *, denied: tuple[str, ...] = (), allowed: tuple[
         found += _path_findings(change, denied, allowed)
         if not any(finding.place == change.path for finding in found):
             found += _content_findings(change)
-            found += _test_findings(change)
+            found += () if tests_may_go else _test_findings(change)
     return tuple(found)
 
 

@@ -34,7 +34,13 @@ def proof_ran(run: Run, event: ProofRan) -> Step:
     plan = run.documents.plan
     is_bug = bool(plan and plan.is_bug) and not run.compiled.fixers
     insist = run.attempt == 1 and run.compiled.attempts > 1
-    verdict = judge(run.baseline, event.proof, is_bug=is_bug, insist_on_reproduction=insist)
+    verdict = judge(
+        run.baseline,
+        event.proof,
+        is_bug=is_bug,
+        insist_on_reproduction=insist,
+        tests_may_go=run.compiled.takes_tests_along,
+    )
     notes = tuple(Finding("harness", "minor", "verification", "changeset", note) for note in verdict.notes)
     problems = tuple(Finding("test", "major", f"verify:{p[:80]}", "changeset", p) for p in verdict.problems)
     kept = tuple(finding for finding in run.findings if finding.source == "policy")

@@ -74,6 +74,11 @@ class Strategy:
     def profile(self) -> str:
         return "mechanical" if self.fixers else "build"
 
+    @property
+    def takes_tests_along(self) -> bool:
+        """Whether removed tests are what was asked for: a revert takes back the tests of what it reverts."""
+        return bool(self.fixers) and all(call.name == "revert" for call in self.fixers)
+
     def ledger(self) -> Ledger:
         return Ledger(self.run_cap, self.call_cap, self.finish_reserve, self.phase_caps)
 

@@ -24,9 +24,9 @@ class CheckSet:
 class Proof:
     """What ran to prove a changeset.
 
-    `head`: checks and full suite on the result. `original`: the base's own versions of the changed test files, on the
-    result. `before`: the result's test files, and once more what failed on the base, on the base's sources: the same as the
-    result with its source hunks reverted. The last two are None where there is nothing to run.
+    `head`: checks and full suite on the result. `original`: the base's own versions of changed test files, and of what
+    steers the runner, on the result. `before`: the result's test files, and once more what failed on the base, on the base's
+    sources: the same as the result with its source hunks reverted. The last two are None where there is nothing to run.
     """
 
     head: CheckSet
@@ -59,16 +59,17 @@ def passing(report: TestReport | None) -> set[str]:
     return {name for name, outcome in outcomes(report).items() if outcome == "passed"}
 
 
-def judge(baseline: CheckSet, proof: Proof, *, is_bug: bool, insist_on_reproduction: bool) -> Verdict:
+def judge(baseline: CheckSet, proof: Proof, *, is_bug: bool, insist_on_reproduction: bool, tests_may_go: bool = False) -> Verdict:
     """The verdict over a changeset.
 
-    `insist_on_reproduction` makes a bug fix without a test that fails before it a problem rather than a note.
+    `insist_on_reproduction` makes a bug fix without a test that fails before it a problem rather than a note; `tests_may_go`
+    is for a revert, which takes back the tests of what it reverts.
     """
     base, head = baseline.tests, proof.head.tests
     fixed = sorted(failing(base) & passing(head))
     reproduced = sorted(failing(proof.before) & passing(head) | _in_broken_files(proof.before, head))
     problems = [f"{check.name}: {check.detail}" for check in proof.head.checks if check.outcome == "fail"]
-    problems += _suite_problems(base, head) + _original_problems(base, proof.original)
+    problems += _suite_problems(base, head, tests_may_go) + _original_problems(base, None if tests_may_go else proof.original)
     notes = _notes(baseline, proof)
     verified = head.outcome in ("pass", "fail")
     if is_bug and verified and not reproduced:
@@ -99,7 +100,7 @@ def _module(test: str) -> str:
     return test.partition("::")[0].removesuffix(".py").replace("/", ".")
 
 
-def _suite_problems(base: TestReport, head: TestReport) -> list[str]:
+def _suite_problems(base: TestReport, head: TestReport, tests_may_go: bool) -> list[str]:
     problems = []
     if head.outcome == "error" and base.outcome != "error":
         problems.append(f"the tests did not run: {head.reason}")
@@ -109,7 +110,7 @@ def _suite_problems(base: TestReport, head: TestReport) -> list[str]:
         problems.append(f"passed before and fail now: {_named(head, broken)}")
     if new := sorted(failing(head) - set(outcomes(base))):
         problems.append(f"new tests fail: {_named(head, new)}")
-    if lost := sorted(passing(base) - set(outcomes(head))):
+    if not tests_may_go and (lost := sorted(passing(base) - set(outcomes(head)))):
         problems.append(f"{len(lost)} tests that passed before were not collected: {', '.join(lost[:5])}")
     if skipped := sorted(name for name in passing(base) if outcomes(head).get(name) == "skipped"):
         problems.append(f"passed before and are skipped now: {', '.join(skipped[:5])}")

@@ -17,7 +17,7 @@ from typing import Any
 from bot.core.budget import Usage
 from bot.core.conversation import Block, Message, Opaque, Text, ToolResult, ToolUse
 from bot.core.errors import BugError
-from bot.llm import wire
+from bot.llm import lean, wire
 from bot.llm.model import Reply, Request, Tool
 
 PUBLIC_URL = "https://api.anthropic.com"
@@ -59,8 +59,7 @@ class AnthropicModel:
 
     def send(self, request: Request) -> Reply:
         """One HTTP request, never repeated; errors as `Model` says. `timeout_seconds` bounds each read, and all of a stream."""
-        import anthropic  # a second that most commands don't need
-
+        anthropic = lean.load()
         payload = _payload(request)
         headers = {"authorization": f"Bearer {self._key}", "anthropic-beta": _BETA}
         with wire.errors_of(anthropic, self.vendor, self._key), wire.http_client(request.timeout_seconds, headers) as http:

@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from subprocess import CompletedProcess
 
-from bot.core.errors import BugError, SetupError
+from bot.core.errors import BugError, PolicyError, SetupError
 from bot.core.reports import NO_BLOB, NO_MODE, Commit, FileChange, Op
 from bot.workspace import gitcall
 from bot.workspace.checkout import Checkout, bare
@@ -28,6 +28,8 @@ __all__ = ["Checkout", "Worktree"]
 
 NAME = "Ostler"
 MAIL = "ostler@users.noreply.github.com"
+MOST_CHANGES, MOST_BYTES = 2_000, 20_000_000
+"""What a changeset may have before its contents are read. The policy refuses far less, and then says why file by file."""
 HEX = re.compile(r"[0-9a-f]{4,40}")
 
 # Droppings of tools that no repository wants in a commit, also where its .gitignore doesn't say so.
@@ -135,8 +137,13 @@ class Worktree:
     def changes(self, base_tree: str, tree: str) -> tuple[FileChange, ...]:
         """What differs, sorted by path, with contents; a rename is a delete and an add."""
         raw = self._git("diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-abbrev", base_tree, tree).stdout.split(b"\0")
+        if len(raw) // 2 > MOST_CHANGES:
+            raise PolicyError(f"The whole changeset is refused: {len(raw) // 2:,} files, more than can be looked at.")
         rows = [(head.decode().lstrip(":").split(), path) for head, path in zip(raw[0:-1:2], raw[1::2], strict=True)]
-        blobs = self._blobs({blob for (old, new, a, b, _), _ in rows for mode, blob in ((old, a), (new, b)) if _is_blob(mode)})
+        wanted = {blob for (old, new, a, b, _), _ in rows for mode, blob in ((old, a), (new, b)) if _is_blob(mode)}
+        if (size := self._size(wanted)) > MOST_BYTES:
+            raise PolicyError(f"The whole changeset is refused: {size:,} bytes, more than can be looked at.")
+        blobs = self._blobs(wanted)
         found = []
         for (old_mode, new_mode, old, new, _), path in rows:
             name = path.decode(errors="surrogateescape")
@@ -240,6 +247,12 @@ class Worktree:
 
     def _list(self, commitish: str) -> dict[str, Entry]:
         return dict(_listing(self._git("ls-tree", "-r", "-z", "--end-of-options", commitish).stdout))
+
+    def _size(self, ids: set[str]) -> int:
+        """Bytes of all these blobs together, without reading them."""
+        names = "".join(f"{blob}\n" for blob in sorted(ids)).encode()
+        sizes = self._git("cat-file", "--batch-check=%(objectsize)", data=names).stdout.splitlines()
+        return sum(int(line) for line in sizes if line.isdigit())  # what is missing is named when it is read
 
     def _blobs(self, ids: set[str]) -> dict[str, bytes]:
         """Contents by id, in one git call."""

@@ -10,7 +10,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ from bot.core.changeset import Changeset
 from bot.core.conversation import Message, ToolResult, ToolUse
 from bot.core.errors import BugError
 from bot.core.events import RunRequested, WorkspaceReady
-from bot.core.policy import is_test, is_test_support, redact
-from bot.core.reports import FixerCall, FixerReport, Profile, SandboxReport, TestReport
+from bot.core.policy import is_test, is_test_support, redact, steers_tests
+from bot.core.reports import Check, FixerCall, FixerReport, Profile, SandboxReport, TestReport
 from bot.core.run import Run
 from bot.core.strategy import Settings
 from bot.core.ticket import Ticket
@@ -38,6 +39,7 @@ from bot.workspace.toolchains import Toolchain, detect
 
 INNER = ("git", "tree", "copies", "box")
 """Parts of a session's folder that hold the worktree rather than the record."""
+SHELLS = ("bash", "shell")
 SHELL_SECONDS = 120.0
 RESULT_CHARS = 16_000
 FAILURES_SHOWN = 10
@@ -92,7 +94,7 @@ class Workplace:
         self._worktree = Worktree.open(self._folder)
         self._restore(run.tree)
         self._box.probe()
-        self._detected(run.request.settings.python)
+        self._detected(run.request.settings.python, known=run.workspace.profile.python)
 
     @property
     def worktree(self) -> Worktree:
@@ -107,11 +109,11 @@ class Workplace:
             raise BugError("the toolchain is used before it was detected")
         return self._toolchain
 
-    def _detected(self, python: str) -> Toolchain:
+    def _detected(self, python: str, known: str = "") -> Toolchain:
         files = self.worktree.files(self.worktree.base)
         self._versions = generated.version_modules(self._checkout.root, files)
         base = self._copy(self.worktree.tree_of(self.worktree.base), "base")
-        self._toolchain = _detect(base, files, self._checkout, self._box, python)
+        self._toolchain = _detect(base, files, self._checkout, self._box, python, known)
         return self._toolchain
 
     def _restore(self, tree: str) -> None:
@@ -136,21 +138,37 @@ class Workplace:
 
         Tests that failed on the base run there once more: one that fails only sometimes proves nothing by passing now.
         """
-        head = self._copy(changeset.tree, "head")
-        base = self._copy(base_tree, "base")
-        checks = self.toolchain.checks(self._box, head, base, changeset.paths)
-        proven = CheckSet(changeset.tree, checks, self._tests(changeset.tree, "head", settings))
+        checks, suite = self._checked(base_tree, changeset.tree, changeset.paths, settings)
+        proven = CheckSet(changeset.tree, checks, suite)
         support = [change for change in changeset.files if is_test_support(change.path)]
         old = tuple(change.path for change in support if change.before is not None and is_test(change.path))
         new = tuple(change.path for change in support if change.after is not None and is_test(change.path))
+        runner = tuple(change.path for change in changeset.files if steers_tests(change.path))
         original = before = None
-        if old:
-            original = self._tests(self.worktree.overlay(changeset.tree, base_tree, old), "original", settings, old)
+        if old or runner:
+            mixed = self.worktree.overlay(changeset.tree, base_tree, (*old, *runner))
+            original = self._tests(mixed, "original", settings, () if runner else old)
         again = tuple(case.id for case in baseline.tests.failing[:MAX_AGAIN] if not case.id.startswith(new))
         if new or again:
             mixed = self.worktree.overlay(base_tree, changeset.tree, [change.path for change in support])
             before = self._tests(mixed, "before", settings, (*new, *again))
         return Proof(proven, original, before)
+
+    def _checked(
+        self,
+        base_tree: str,
+        tree: str,
+        changed: Sequence[str],
+        settings: Settings,
+        selection: tuple[str, ...] = (),
+        seconds: int = 0,
+    ) -> tuple[tuple[Check, ...], TestReport]:
+        """Checks and tests of `tree`, side by side, each on a copy of its own."""
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            head, base = self._copy(tree, "head"), self._copy(base_tree, "base")
+            checks = pool.submit(self.toolchain.checks, self._box, head, base, changed)
+            report = self._tests(tree, "suite", settings, selection, seconds)
+            return checks.result(), report
 
     def _tests(self, tree: str, name: str, settings: Settings, selection: tuple[str, ...] = (), seconds: int = 0) -> TestReport:
         """Run tests on a copy of `tree`. The whole suite runs once for each tree: its id says that the files are the same."""
@@ -177,11 +195,14 @@ class Workplace:
             self._restore(tree)
         results: list[ToolResult] = []
         refused: list[str] = []
+        changed = False
         for use in (block for block in message.blocks if isinstance(block, ToolUse)):
             outcome = self._use(use, request.settings)
             results.append(ToolResult(use.id, redact(_cut(outcome.text)), outcome.is_error))
             refused += outcome.refused
-        self._at = self.worktree.snapshot()
+            changed = changed or bool(outcome.touched) or use.name in SHELLS
+        if changed:
+            self._at = self.worktree.snapshot()
         return Used(self._at, tuple(results), tuple(refused))
 
     def _use(self, use: ToolUse, settings: Settings) -> Outcome:
@@ -216,11 +237,10 @@ class Workplace:
         tree = self.worktree.snapshot()
         base_tree = self.worktree.tree_of(self.worktree.base)
         changed = [change.path for change in self.worktree.changes(base_tree, tree)]
-        checks = self.toolchain.checks(self._box, self._copy(tree, "head"), self._copy(base_tree, "base"), changed)
         asked = given.get("tests")
         selection = tuple(str(item) for item in asked) if isinstance(asked, list) else ()
         seconds = settings.quick_seconds if selection else settings.full_seconds
-        report = self._tests(tree, "head", settings, selection, seconds)
+        checks, report = self._checked(base_tree, tree, changed, settings, selection, seconds)
         lines = [f"{check.name}: {check.outcome}{': ' + check.detail if check.detail else ''}" for check in checks]
         lines.append(f"tests: {report.outcome}: {report.reason} ({report.collected} collected)")
         lines += [f"- {case.id}: {case.message}" for case in report.failing[:FAILURES_SHOWN]]
@@ -268,7 +288,7 @@ def look(checkout: Checkout, python: str) -> Profile:
         return workplace._detected(python).profile if report.full else _unknown(report)
 
 
-def _detect(tree: Path, files: tuple[str, ...], checkout: Checkout, box: Sandbox, python: str) -> Toolchain:
+def _detect(tree: Path, files: tuple[str, ...], checkout: Checkout, box: Sandbox, python: str, known: str) -> Toolchain:
     """The only look at the caller's environment: which interpreter they have active."""
     return detect(
         tree,
@@ -278,6 +298,7 @@ def _detect(tree: Path, files: tuple[str, ...], checkout: Checkout, box: Sandbox
         setting=python,
         virtual_env=os.environ.get("VIRTUAL_ENV", ""),
         path=os.environ.get("PATH", ""),
+        known=known,
     )
 
 

@@ -411,8 +411,8 @@ class TestFailedCalls:
 
     def test_a_vendor_that_is_down_is_asked_five_times_with_growing_waits_and_then_the_run_ends(self) -> None:
         run, effect, rooms = until(PriceCall)
-        waits = []
-        while not run.over:
+        waits: list[float] = []
+        while not run.over and len(waits) < 20:
             waits.append(effect.wait)
             run, effects = step(run, rooms.perform(run, effect))
             assert isinstance(effects[0], SendCall)

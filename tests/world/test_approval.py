@@ -137,6 +137,15 @@ class Terminal:
                     break
         assert text in self.seen, self.seen
 
+    def interrupts(self) -> None:
+        """Ctrl-C, as often as it takes: Python does not see one that comes just before it begins to read."""
+        deadline = time.monotonic() + SECONDS
+        while self.process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.3)
+            self.process.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(timeout=5.0)
+
     def types(self, text: bytes) -> None:
         os.write(self.fd, text)
 
@@ -229,7 +238,7 @@ def test_interrupted_at_the_question_it_is_still_open(tmp_path: Path) -> None:
     world, command = asking(tmp_path)
     with at_a_terminal(world, *command) as terminal:
         terminal.until(QUESTION)
-        terminal.process.send_signal(signal.SIGINT)
+        terminal.interrupts()
         assert terminal.ends() == 130, terminal.seen
         assert b"Nothing is lost" in terminal.seen
         assert b"Traceback" not in terminal.seen

@@ -41,16 +41,18 @@ class Wanted:
 
 
 def choose(
-    box: Sandbox, checkout: Path, wanted: Wanted, *, setting: str, virtual_env: str, path: str
+    box: Sandbox, checkout: Path, wanted: Wanted, *, setting: str, virtual_env: str, path: str, known: str = ""
 ) -> tuple[Interpreter, tuple[str, ...]]:
     """The first interpreter that does what is wanted, and a sentence for it and for each one passed over.
+
+    `known` is one that was tried before in the same run and is not tried again.
 
     Raises SetupError when even Ostler's own doesn't, or when the one that was set explicitly doesn't.
     """
     said: list[str] = []
     for where, python in _candidates(checkout, setting, virtual_env, path):
         found = _located(python, where, checkout)
-        why = found if isinstance(found, str) else _try(box, found, wanted)
+        why = found if isinstance(found, str) else "" if str(python) == known else _try(box, found, wanted)
         if not why and isinstance(found, Interpreter):
             return found, (
                 *said,

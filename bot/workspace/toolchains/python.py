@@ -123,6 +123,7 @@ def detect(
     setting: str = "",
     virtual_env: str = "",
     path: str = "",
+    known: str = "",
 ) -> Toolchain:
     """Look at a tree (`files` as git lists them) and choose how to check it. `setting`, `virtual_env` and `path` are the
     configured interpreter, $VIRTUAL_ENV and $PATH. Raises SetupError when no interpreter can run the tests."""
@@ -146,7 +147,9 @@ def detect(
         return Toolchain(found, at, None, "not a Python tree")
     runner, runner_why = profile.test_runner(facts)
     wanted = Wanted(("pytest",) if runner == "pytest" else (), profile.requires_python(facts))
-    chosen, said = interpreters.choose(box, checkout_root.absolute(), wanted, setting=setting, virtual_env=virtual_env, path=path)
+    chosen, said = interpreters.choose(
+        box, checkout_root.absolute(), wanted, setting=setting, virtual_env=virtual_env, path=path, known=known
+    )
     test_paths, paths_why = profile.test_paths(facts)
     lint, lint_why = profile.lint(facts)
     types, types_why = profile.types(facts)
