@@ -153,7 +153,8 @@ def test_a_commit_is_taken_back(tmp_path: Path) -> None:
     world = World.of(tmp_path)
     before = world.git("rev-parse", "HEAD^{tree}")
     swapped = str(SMALL["calc.py"]).replace("left - right", "right - left")
-    bad = world.commit({"calc.py": swapped, "more.py": "x = 1\n"})
+    more_test = "def test_more() -> None:\n    assert True\n"  # a revert takes the tests of what it reverts along
+    bad = world.commit({"calc.py": swapped, "more.py": "x = 1\n", "tests/test_more.py": more_test})
     later = world.commit({"later.py": "x = 1\n"})
     said = world.run(f'Revert "More"\n\nThis reverts commit {bad}.')
     assert said.code == 0, (said.out, said.err)
