@@ -24,8 +24,8 @@ MASK_ABOVE = 240_000
 """Characters of tool results after which all but the newest are masked, in one go, because masking rewrites a cached prefix."""
 KEPT_RESULTS = 6
 BLOCKS: dict[Role, tuple[str, ...]] = {
-    Role.PLANNER: ("rules", "repository", "ticket"),
-    Role.PLAN_REVIEWER: ("rules", "repository", "ticket"),
+    Role.PLANNER: ("rules", "repository", "ticket", "excerpts"),
+    Role.PLAN_REVIEWER: ("rules", "repository", "ticket", "excerpts"),
     Role.BUILDER: ("rules", "ticket"),
     Role.AUDITOR: ("rules", "ticket"),
 }
@@ -46,7 +46,7 @@ def build_request(run: Run, diff: Diff) -> Request:
     prompt = Message("user", (Text(say(f"prompts/{stage.template}", **values)),))
     return Request(
         model=call.choice.model.model,
-        system=tuple(say(f"prompts/{name}.md.j2", **values).strip() for name in BLOCKS[stage.role]),
+        system=tuple(text for name in BLOCKS[stage.role] if (text := say(f"prompts/{name}.md.j2", **values).strip())),
         messages=(prompt, *masked(phase.conversation)),
         max_output=stage.output,
         tools=tools_for(call.choice.model.vendor, shell=run.workspace.sandbox.full) if stage.tools else (),
