@@ -90,14 +90,16 @@ def resume(name: str, *, approve: str | None, max_cost: float | None, stop: bool
     state = driver.run
     if state.over and folder.metadata().status == status(state):
         raise BadInput(f"The run is over ({state.state}): start a new one with `ostler run`.")
-    if not state.over and not stop:
-        refuse_without_keys(state, environment)
-    if state.strategy and state.strategy.choices and not (stop or state.over):
-        warm((state.call.choice if state.call else state.strategy.choices[0]).model.vendor)
-    room.workplace.reopen(state)
-    if stop and not state.over:
+    if state.over:  # it was killed before its pages were written
+        room.workplace.reopen(state)
+    elif stop:
+        room.workplace.reopen(state)
         driver.feed(StopRequested("the command line"))
-    elif not state.over:  # one that is over was killed before its pages were written
+    else:
+        refuse_without_keys(state, environment)
+        if state.strategy and state.strategy.choices:
+            warm((state.call.choice if state.call else state.strategy.choices[0]).model.vendor)
+        room.workplace.reopen(state)
         answer(driver, approve, max_cost)
         driver.recover()
     return finish(folder, driver, room.workplace, as_json=as_json)

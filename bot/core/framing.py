@@ -145,9 +145,12 @@ def _gate(run: Run) -> Step:
     """Approval is the gate of the last framing phase."""
     last = not any(phase.kind in FRAMING and phase.state is PhaseState.QUEUED for phase in run.phases)
     reason, settings = run.compiled.approval_reason, run.request.settings
-    if not last or not reason:
+    if not last:
         return pass_gate(run)
     digest = contract_digest(run)
+    run = replace(run, contract=digest)
+    if not reason:
+        return pass_gate(run)
     if settings.preapproved_by:
         return pass_gate(replace(run, approved_by=settings.preapproved_by), f"approved by {settings.preapproved_by}")
     return replace(run, waiting=Waiting("approval", reason, digest=digest)), (AskPerson(digest, reason),)

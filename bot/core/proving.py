@@ -15,7 +15,7 @@ from bot.core.findings import Finding, merge
 from bot.core.flow import begins, fail, go_back, pass_gate, to_gate
 from bot.core.machines import RunState
 from bot.core.phases import Kind, Role
-from bot.core.run import Run, Step, branch_name, contract_digest, short
+from bot.core.run import Run, Step, branch_name, short
 from bot.core.selection import apart
 from bot.core.validation import judge, outcomes
 
@@ -167,7 +167,7 @@ def commit_message(run: Run) -> str:
     lowered = title if title[1:2].isupper() else title[:1].lower() + title[1:]
     subject = title if CONVENTIONAL.match(title) else f"{kind}: {lowered}"
     subject = subject if len(subject) <= 72 else f"{subject[:71].rstrip()}…"
-    trailers = f"Ostler-Session: {run.request.session}\nPlan-Digest: {short(contract_digest(run))}"
+    trailers = f"Ostler-Session: {run.request.session}\nPlan-Digest: {short(run.contract)}"
     return f"{subject}\n\n{plan.goal if plan else title}\n\n{trailers}\n"
 
 

@@ -105,6 +105,7 @@ class Run:
     call: Call | None = None
     calls: int = 0
     documents: Documents = field(default_factory=Documents)
+    contract: str = ""
     approved_by: str = ""
     waiting: Waiting | None = None
     baseline: CheckSet | None = None

@@ -1,4 +1,4 @@
-"""Which tickets a mechanical fixer answers whole, so that no model is asked (loop.md, "Mechanical first").
+"""Which tickets a mechanical fixer answers whole, so that no model is asked.
 
 Conservative on purpose: every part of the title and every line of the body has to be understood. One word more than
 that, a place, a condition, a second wish, and the ticket goes to the model.

@@ -72,7 +72,7 @@ def _long_write(vendor: str, model: str, base: Decimal, write: Decimal, price: _
 
 
 def keeps_12_hours(model: str) -> bool:
-    """Whether OpenAI sells the long cache for `model`: gpt-6 and later (`facts.md`, section 5)."""
+    """Whether OpenAI sells the long cache for `model`: gpt-6 and later."""
     major = model.removeprefix("gpt-").split("-")[0].split(".")[0]
     return model.startswith("gpt-") and major.isdigit() and int(major) >= 6
 

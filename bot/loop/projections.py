@@ -58,7 +58,7 @@ def plan_text(run: Run) -> str:
 
 def _plan_values(run: Run) -> dict[str, Any]:
     choices = {choice.role: choice for choice in run.compiled.choices}
-    return {"run": run, "digest": contract_digest(run), "reviewer": choices.get(Role.PLAN_REVIEWER)}
+    return {"run": run, "digest": run.contract or contract_digest(run), "reviewer": choices.get(Role.PLAN_REVIEWER)}
 
 
 def _values(run: Run, seconds: float) -> dict[str, Any]:

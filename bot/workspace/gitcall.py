@@ -1,6 +1,6 @@
 """One way to call git: explicit environment, no hooks, no fsmonitor, no pager, no transport but local files.
 
-Nothing a repository's own configuration names is ever executed (threats.md row 29). Every call names its git dir, so
+Nothing a repository's own configuration names is ever executed. Every call names its git dir, so
 git never goes looking for a repository by itself.
 """
 

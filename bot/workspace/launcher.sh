@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds the sandbox around one untrusted command (threats.md section 3). Called by tiers.py only, in two stages:
+# Builds the sandbox around one untrusted command (docs/sandbox.md). Called by tiers.py only, in two stages:
 #
 #   outer OWNER WORK OUT COMMAND...          starts COMMAND, kills it when our stdin closes, gives files back to OWNER
 #   inner UID ROOT PYTHON WORK OUT [step...] -- COMMAND...     inside new namespaces: builds the root, runs COMMAND

@@ -1,4 +1,4 @@
-"""Run untrusted commands with nothing to steal and nowhere to go (threats.md section 3).
+"""Run untrusted commands with nothing to steal and nowhere to go (docs/sandbox.md).
 
     box = Sandbox(folder); report = box.probe()      # once; tries the tiers in order, keeps the first that is full
     box.run(argv, work=..., at=..., ...)             # refused until a probe passed

@@ -140,19 +140,28 @@ class Workplace:
         """
         checks, suite = self._checked(base_tree, changeset.tree, changeset.paths, settings)
         proven = CheckSet(changeset.tree, checks, suite)
-        support = [change for change in changeset.files if is_test_support(change.path)]
-        old = tuple(change.path for change in support if change.before is not None and is_test(change.path))
-        new = tuple(change.path for change in support if change.after is not None and is_test(change.path))
+        return Proof(
+            proven, self._original(base_tree, changeset, settings), self._before(base_tree, changeset, baseline, settings)
+        )
+
+    def _original(self, base_tree: str, changeset: Changeset, settings: Settings) -> TestReport | None:
+        """The result with changed test files, and what steers the runner, put back to what they were."""
+        old = tuple(change.path for change in changeset.files if change.before is not None and is_test(change.path))
         runner = tuple(change.path for change in changeset.files if steers_tests(change.path))
-        original = before = None
-        if old or runner:
-            mixed = self.worktree.overlay(changeset.tree, base_tree, (*old, *runner))
-            original = self._tests(mixed, "original", settings, () if runner else old)
+        if not old and not runner:
+            return None
+        mixed = self.worktree.overlay(changeset.tree, base_tree, (*old, *runner))
+        return self._tests(mixed, "original", settings, () if runner else old)
+
+    def _before(self, base_tree: str, changeset: Changeset, baseline: CheckSet, settings: Settings) -> TestReport | None:
+        """The base with the result's tests: what of them fails shows what the change is for."""
+        support = [change for change in changeset.files if is_test_support(change.path)]
+        new = tuple(change.path for change in support if change.after is not None and is_test(change.path))
         again = tuple(case.id for case in baseline.tests.failing[:MAX_AGAIN] if not case.id.startswith(new))
-        if new or again:
-            mixed = self.worktree.overlay(base_tree, changeset.tree, [change.path for change in support])
-            before = self._tests(mixed, "before", settings, (*new, *again))
-        return Proof(proven, original, before)
+        if not new and not again:
+            return None
+        mixed = self.worktree.overlay(base_tree, changeset.tree, [change.path for change in support])
+        return self._tests(mixed, "before", settings, (*new, *again))
 
     def _checked(
         self,

@@ -1,4 +1,4 @@
-"""Nothing in the environment moves a key: `threats.md`, row 13. Each client runs in a process of its own, full of traps."""
+"""Nothing in the environment moves a key. Each client runs in a process of its own, full of traps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prices against the table that was checked by hand (`facts.md`, section 5), and costs against genai-prices' own sums."""
+"""Prices against the table that was checked by hand, and costs against genai-prices' own sums."""
 
 from __future__ import annotations
 
