@@ -91,7 +91,8 @@ class Run:
     """One attempt at one goal with one frozen strategy, one branch and one budget.
 
     `tree` is git's id of the worktree as it should be; whoever resumes puts the files back to it. `pending` is the effect whose
-    answer is still to come.
+    answer is still to come. `contract` is the digest that the plan passed its gate with: a budget raised later does not
+    change what was approved.
     """
 
     request: RunRequested
