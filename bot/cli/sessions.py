@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from rich.table import Table
 from bot.cli.state import sessions, utc_now
 from bot.config import load_settings
 from bot.core.budget import MICRO, dollars
+from bot.core.errors import SetupError
+from bot.core.paths import printable
 from bot.core.summary import line
 from bot.loop.driver import fold
 from bot.loop.projections import progress
@@ -20,8 +23,13 @@ from bot.workspace.workplace import INNER
 
 
 def list_sessions(*, as_json: bool) -> int:
-    """Name, status, calls, cost, start; newest first."""
-    found = [session.metadata() for session in sessions(load_settings()).newest()]
+    """Name, status, calls, cost, start; newest first. One that is damaged is named and does not hide the others."""
+    found = []
+    for session in sessions(load_settings()).newest():
+        try:
+            found.append(session.metadata())
+        except SetupError as error:
+            print(f"ostler: {printable(str(error))}", file=sys.stderr)
     if as_json:
         print(json.dumps([{**asdict(item), "cost_usd": item.cost / MICRO} for item in found]))
         return 0

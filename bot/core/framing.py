@@ -138,7 +138,9 @@ def _own_objections(run: Run) -> tuple[Objection, ...]:
     plan, denied = run.documents.plan, run.request.settings.denied_paths
     files = [name for task in (plan.tasks if plan else ()) for name in task.files]
     bad = [name for name in files if check_path(name) or protected(name, denied)]
-    return tuple(Objection(f"H{n}", f"{name} may only be changed by a person: plan without it") for n, name in enumerate(bad, 1))
+    return tuple(
+        Objection(f"policy-{n}", f"{name} may only be changed by a person: plan without it") for n, name in enumerate(bad, 1)
+    )
 
 
 def _gate(run: Run) -> Step:

@@ -68,6 +68,18 @@ def test_without_sessions_the_list_says_so(tmp_path: Path) -> None:
     assert parsed(world.ostler("sessions", "list", "--json").out) == []
 
 
+def test_a_damaged_session_is_named_and_hides_no_other(tmp_path: Path) -> None:
+    world = World.of(tmp_path)
+    assert world.run("Remove unused imports", "--session", "whole").code == 0
+    assert world.run("Remove unused imports", "--session", "damaged").code == 0
+    damaged = next(folder for folder in world.folders() if folder.name.startswith("damaged"))
+    (damaged / "metadata.json").write_text("{", "utf-8")
+    said = world.ostler("sessions", "list")
+    assert said.code == 0
+    assert "whole_" in said.out
+    assert str(damaged) in said.err
+
+
 def test_a_session_is_shown_by_id_or_name(shelf: Shelf) -> None:
     for name in ("done", shelf.done["session"]):
         said = shelf.world.ostler("sessions", "show", name, "--json")
