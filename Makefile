@@ -87,7 +87,7 @@ test: $(DEV)
 	@$(MAKE) --keep-going -j1 lint pytest
 
 pytest: $(DEV)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 clean:
 	rm -rf .venv .lock-venv .cache .hypothesis build dist
