@@ -32,7 +32,11 @@ from bot.loop.driver import Moment, Observer
 from bot.loop.projections import plan_text
 
 NOTE_WIDTH = 160
+LABEL_WIDTH = 14
 PERSON = "the person at the terminal"
+
+Line = tuple[str, str]
+"""What a line is about, and what it says."""
 
 
 def watcher(*, quiet: bool) -> Observer:
@@ -74,41 +78,40 @@ def _doing(moment: Moment) -> str:
 def _said(moment: Moment) -> str:
     """The line for an event, or nothing."""
     tell = _LINES.get(type(moment.event))
-    return tell(moment.run, moment.event) if tell else ""
+    said = tell(moment.run, moment.event) if tell else None
+    return f"{said[0]:<{LABEL_WIDTH}} {said[1]}" if said else ""
 
 
-def _baseline(_: Run, event: BaselineRan) -> str:
+def _baseline(_: Run, event: BaselineRan) -> Line:
     tests = event.checks.tests
-    return f"baseline       tests {tests.outcome}: {tests.collected} collected, {len(tests.failing)} failing"
+    return "baseline", f"tests {tests.outcome}: {tests.collected} collected, {len(tests.failing)} failing"
 
 
-def _reply(run: Run, event: ModelReplied) -> str:
+def _reply(run: Run, event: ModelReplied) -> Line:
     charge = run.ledger.charges[-1]
-    return f"{charge.role:<14} {event.model}: {event.usage.prompt:,} in, {event.usage.output:,} out, {dollars(charge.amount)}"
+    return charge.role, f"{event.model}: {event.usage.prompt:,} in, {event.usage.output:,} out, {dollars(charge.amount)}"
 
 
-def _tools(_: Run, event: ToolsUsed) -> str:
-    return f"tools          {len(event.results)} used, {sum(result.is_error for result in event.results)} refused or failed"
+def _tools(_: Run, event: ToolsUsed) -> Line:
+    return "tools", f"{len(event.results)} used, {sum(result.is_error for result in event.results)} refused or failed"
 
 
-def _proof(run: Run, _: ProofRan) -> str:
+def _proof(run: Run, _: ProofRan) -> Line | None:
     if run.verdict is None:
-        return ""
-    return f"proof          {run.verdict.outcome}: {len(run.verdict.reproduced)} tests fail before and pass after{_problems(run)}"
+        return None
+    return "proof", f"{run.verdict.outcome}: {len(run.verdict.reproduced)} tests fail before and pass after{_problems(run)}"
 
 
-_LINES: dict[type[Any], Callable[[Run, Any], str]] = {
-    WorkspaceReady: lambda _, event: f"workspace      {event.profile.language}, sandbox {event.sandbox.tier}",
+_LINES: dict[type[Any], Callable[[Run, Any], Line | None]] = {
+    WorkspaceReady: lambda _, event: ("workspace", f"{event.profile.language}, sandbox {event.sandbox.tier}"),
     BaselineRan: _baseline,
-    FixersRan: lambda _, event: (
-        "fixers         " + "; ".join(f"{r.fixer}: {r.before} before, {r.after} after" for r in event.reports)
-    ),
+    FixersRan: lambda _, event: ("fixers", "; ".join(f"{r.fixer}: {r.before} before, {r.after} after" for r in event.reports)),
     ModelReplied: _reply,
-    CallFailed: lambda _, event: f"call           failed ({event.error}): {event.message}",
+    CallFailed: lambda _, event: ("call", f"failed ({event.error}): {event.message}"),
     ToolsUsed: _tools,
-    ChangesetTaken: lambda _, event: f"changeset      {len(event.changeset.files)} files, {short(event.changeset.digest)}",
+    ChangesetTaken: lambda _, event: ("changeset", f"{len(event.changeset.files)} files, {short(event.changeset.digest)}"),
     ProofRan: _proof,
-    Delivered: lambda _, event: f"delivered      {event.branch} at {event.head_sha[:12]}",
+    Delivered: lambda _, event: ("delivered", f"{event.branch} at {event.head_sha[:12]}"),
 }
 
 
