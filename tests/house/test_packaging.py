@@ -101,7 +101,7 @@ def test_lock_names_no_place(name: str) -> None:
 
 
 def pins(lock: Path) -> dict[str, str]:
-    return dict(re.findall(r"(?m)^([a-z0-9.-]+)==(\S+)", lock.read_text(encoding="utf-8")))
+    return dict(re.findall(r"(?m)^([a-z0-9.-]+)(?:\[[a-z0-9, -]+\])?==(\S+)", lock.read_text(encoding="utf-8")))
 
 
 def unmet(requirements: list[str], locked: dict[str, str]) -> list[str]:
