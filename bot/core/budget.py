@@ -206,6 +206,11 @@ class Ledger:
         reservation = self._reservation(call)
         return self._closed(reservation, Charge(call, reservation.phase, role, model, reservation.amount, lost=True))
 
+    def lose_job(self, call: str, job: str, amount: int) -> Ledger:
+        """A job that may have spent up to `amount` left no account of it: as much of that as the cap still holds is spent."""
+        taken = max(0, min(amount, self.run_cap - self.committed))
+        return replace(self, charges=(*self.charges, Charge(call, "LOST", f"{job} job", "unknown", taken, lost=True)))
+
     def release(self, call: str) -> Ledger:
         """The vendor certainly billed nothing: the reservation is free again."""
         reservation = self._reservation(call)

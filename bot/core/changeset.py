@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import difflib
 import hashlib
 import json
 from collections import Counter
@@ -79,6 +80,22 @@ def added_lines(change: FileChange) -> tuple[tuple[int, str], ...]:
 def removed_lines(change: FileChange) -> tuple[tuple[int, str], ...]:
     """Lines of the old content, with their numbers, that occur more often than in the new one."""
     return tuple(_surplus(_lines(change.before), _lines(change.after)))
+
+
+def unified(changeset: Changeset) -> str:
+    """The changeset as a unified diff for reading; what is not text is only named."""
+    return "".join(_diff_of(change) for change in sorted(changeset.files, key=lambda change: change.path))
+
+
+def _diff_of(change: FileChange) -> str:
+    old, new = (decoded(content) if content is not None else "" for content in (change.before, change.after))
+    names = (f"a/{change.path}" if change.before is not None else "/dev/null",
+             f"b/{change.path}" if change.after is not None else "/dev/null")  # fmt: skip
+    head = f"diff --git a/{change.path} b/{change.path}\n"
+    if old is None or new is None:
+        return f"{head}Binary files {names[0]} and {names[1]} differ\n"
+    lines = difflib.unified_diff(old.splitlines(keepends=True), new.splitlines(keepends=True), *names)
+    return head + "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
 
 
 def _lines(content: bytes | None) -> list[str]:

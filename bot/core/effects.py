@@ -84,6 +84,15 @@ class RunProof:
 
 
 @dataclass(frozen=True, slots=True)
+class RepeatProof:
+    """Run the base's tests and everything that proves `tree` once more, on a machine that saw neither the model nor its build.
+    Answer: `ProofRepeated`."""
+
+    room: ClassVar[str] = "prover"
+    tree: str
+
+
+@dataclass(frozen=True, slots=True)
 class AskPerson:
     """Ask for approval of the contract with `digest`. Answer: `Answered`."""
 
@@ -94,14 +103,24 @@ class AskPerson:
 
 @dataclass(frozen=True, slots=True)
 class Deliver:
-    """Commit `tree` on the base and make the branch. Answer: `Delivered`."""
+    """Commit `tree` and put it on the branch. Answer: `Delivered`."""
 
-    room: ClassVar[str] = "workspace"
+    room: ClassVar[str] = "delivery"
     tree: str
     branch: str
     message: str
 
 
 Effect = (
-    PrepareWorkspace | RunBaseline | RunFixers | PriceCall | SendCall | UseTools | TakeChangeset | RunProof | AskPerson | Deliver
+    PrepareWorkspace
+    | RunBaseline
+    | RunFixers
+    | PriceCall
+    | SendCall
+    | UseTools
+    | TakeChangeset
+    | RunProof
+    | RepeatProof
+    | AskPerson
+    | Deliver
 )

@@ -17,7 +17,8 @@ from bot.core.validation import CheckSet, Proof
 
 @dataclass(frozen=True, slots=True)
 class RunRequested:
-    """A door accepted a ticket. `nonce` marks outside text in prompts, so that it cannot end its own block."""
+    """A door accepted a ticket. `nonce` marks outside text in prompts, so that it cannot end its own block. `branch` is the
+    branch to deliver to; empty means one named after the ticket."""
 
     session: str
     run: str
@@ -25,6 +26,7 @@ class RunRequested:
     base_sha: str
     settings: Settings
     nonce: str
+    branch: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,8 @@ class Excerpt:
 class WorkspaceReady:
     """The worktree stands, with the files of `base_tree`.
 
-    `listing` names the repository's files, `guide` is its own for contributors, where it has one.
+    `listing` names the repository's files, `guide` is its own for contributors, where it has one. `vendors` are those whose
+    models can be asked here, None where the request has said it.
     """
 
     base_tree: str
@@ -49,6 +52,7 @@ class WorkspaceReady:
     listing: str
     guide: Excerpt | None
     excerpts: tuple[Excerpt, ...]
+    vendors: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +130,14 @@ class ProofRan:
 
 
 @dataclass(frozen=True, slots=True)
+class ProofRepeated:
+    """Tests of the base, and checks and tests of the result, as a second machine saw them."""
+
+    baseline: CheckSet
+    proof: Proof
+
+
+@dataclass(frozen=True, slots=True)
 class Answered:
     """A person decided over the contract with `digest`."""
 
@@ -144,10 +156,11 @@ class BudgetRaised:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """The branch stands."""
+    """The branch stands. `pull` is the number of its pull request, 0 where there is none."""
 
     branch: str
     head_sha: str
+    pull: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +170,14 @@ class RoomFailed:
     effect: str
     error: Literal["environment", "policy"]
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobLost:
+    """An Actions job that held model keys ended and left no journal: what it may have spent is spent."""
+
+    job: str
+    workflow_run: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +198,11 @@ Event = (
     | ToolsUsed
     | ChangesetTaken
     | ProofRan
+    | ProofRepeated
     | Answered
     | BudgetRaised
     | Delivered
     | RoomFailed
+    | JobLost
     | StopRequested
 )

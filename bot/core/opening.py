@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from bot.core.effects import PrepareWorkspace, RunBaseline
 from bot.core.errors import BadInput, BugError
-from bot.core.events import BaselineRan, RoomFailed, RunRequested, StopRequested, WorkspaceReady
+from bot.core.events import BaselineRan, JobLost, RoomFailed, RunRequested, StopRequested, WorkspaceReady
 from bot.core.flow import fail, go_on
+from bot.core.jobs import money_of
 from bot.core.machines import PhaseState, RunState
 from bot.core.run import Phase, Run, Step, Tier
 from bot.core.strategy import Strategy, compile_strategy
@@ -21,7 +22,7 @@ def requested(event: RunRequested) -> Step:
 def workspace_ready(run: Run, event: WorkspaceReady) -> Step:
     """Compile and freeze the strategy; without a sandbox that holds nothing untrusted may run."""
     _expect(run, RunState.PLAN_BOOTSTRAP)
-    run = replace(run, workspace=event, tree=event.base_tree)
+    run = replace(run, workspace=event, tree=event.base_tree, request=_askable(run.request, event.vendors))
     if not event.sandbox.full:
         return fail(
             run,
@@ -33,7 +34,17 @@ def workspace_ready(run: Run, event: WorkspaceReady) -> Step:
     except BadInput as error:
         return fail(run, RunState.DONE_FAILED_ENVIRONMENT, str(error))
     run = _planned(replace(run, strategy=strategy, ledger=strategy.ledger()), strategy)
+    for number, lost in enumerate(run.lost, 1):
+        run = _charged(run, lost, number)
     return run.moved(RunState.RUN_CREATED), (RunBaseline(event.base_tree),)
+
+
+def _askable(request: RunRequested, vendors: tuple[str, ...] | None) -> RunRequested:
+    """The request with only those models that can be asked: the job that accepts a ticket holds no keys and so cannot tell."""
+    if vendors is None:
+        return request
+    models = tuple(model for model in request.settings.models if model.vendor in vendors)
+    return replace(request, settings=replace(request.settings, models=models))
 
 
 def _planned(run: Run, strategy: Strategy) -> Run:
@@ -53,6 +64,18 @@ def baseline_ran(run: Run, event: BaselineRan) -> Step:
 def room_failed(run: Run, event: RoomFailed) -> Step:
     state = RunState.DONE_FAILED_POLICY_VIOLATION if event.error == "policy" else RunState.DONE_FAILED_ENVIRONMENT
     return fail(run, state, event.message)
+
+
+def job_lost(run: Run, event: JobLost) -> Step:
+    """A whole job's money is spent; what it was to do is still to be done."""
+    run = replace(run, lost=(*run.lost, event))
+    if run.strategy is not None:  # else there is no account yet: it is charged as soon as there is one
+        run = _charged(run, event, len(run.lost))
+    return run, (run.pending,) if run.pending is not None else ()
+
+
+def _charged(run: Run, event: JobLost, number: int) -> Run:
+    return replace(run, ledger=run.ledger.lose_job(f"lost-{number}", event.job, money_of(run.ledger, event.job)))
 
 
 def stop_requested(run: Run, event: StopRequested) -> Step:

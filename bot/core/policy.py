@@ -42,11 +42,11 @@ SECRETS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (name, re.compile(pattern))
     for name, pattern in (
         ("private key", r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----[\s\S]*?(?:-----END (?:[A-Z]+ )*PRIVATE KEY-----|\Z)"),
-        ("AWS access key", r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
-        ("Anthropic key", r"\bsk-ant-[A-Za-z0-9_-]{16,}"),
-        ("OpenAI key", r"\bsk-(?:proj-|svcacct-)?[A-Za-z0-9_-]{20,}"),
-        ("GitHub token", r"\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,})"),
-        ("Slack token", r"\bxox[abprs]-[A-Za-z0-9-]{10,}"),
+        ("AWS access key", r"(?<![A-Za-z0-9])(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
+        ("Anthropic key", r"(?<![A-Za-z0-9])sk-ant-[A-Za-z0-9_-]{16,}"),
+        ("OpenAI key", r"(?<![A-Za-z0-9])sk-(?:proj-|svcacct-)?[A-Za-z0-9_-]{20,}"),
+        ("GitHub token", r"(?<![A-Za-z0-9])(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,})"),
+        ("Slack token", r"(?<![A-Za-z0-9])xox[abprs]-[A-Za-z0-9-]{10,}"),
         ("bearer token", r"(?i)\bbearer\s+[a-z0-9._~+/-]{20,}=*"),
         ("basic authorization", r"(?i)\bauthorization:\s*basic\s+[a-z0-9+/]{12,}=*"),
         ("api key assignment", rf"(?i)(?<![a-z0-9])api[_-]?key{_IS}[\"'][A-Za-z0-9_\-]{{16,}}[\"']"),

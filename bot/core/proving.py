@@ -8,17 +8,19 @@ from dataclasses import replace
 from bot.core.answers import AnswerError, Audit, CriterionVerdict, read
 from bot.core.calling import ask, reads, text_of, unusable
 from bot.core.changeset import decoded
-from bot.core.effects import Deliver, RunProof
+from bot.core.effects import Deliver, RepeatProof, RunProof
 from bot.core.errors import BugError
-from bot.core.events import Delivered, ModelReplied, ProofRan
+from bot.core.events import Delivered, ModelReplied, ProofRan, ProofRepeated
 from bot.core.findings import Finding, merge
 from bot.core.flow import begins, fail, go_back, pass_gate, to_gate
+from bot.core.inert import plain
 from bot.core.machines import RunState
 from bot.core.phases import Kind, Role
 from bot.core.run import Run, Step, branch_name, short
 from bot.core.selection import apart
-from bot.core.validation import judge, outcomes
+from bot.core.validation import CheckSet, Proof, Verdict, judge, outcomes
 
+MAX_SUBJECT, MAX_GOAL = 71, 2_000
 CONVENTIONAL = re.compile(r"(feat|fix|docs|style|refactor|perf|test|build|ci|chore|revert)(\([\w ,./-]{1,30}\))?!?: \S")
 
 
@@ -28,15 +30,33 @@ def begin_verify(run: Run) -> Step:
 
 
 def proof_ran(run: Run, event: ProofRan) -> Step:
-    """A bug fix that no test reproduces is sent back once; after that it goes on, and the report says so."""
-    if run.baseline is None or event.proof.head.tree != run.tree:
-        raise BugError("a proof needs a baseline, and has to be about the tree as it is")
+    """What holds here is proved once more on another machine, where the settings ask for it."""
+    if run.baseline is None:
+        raise BugError("a proof needs a baseline")
+    run, verdict = _judged(run, run.baseline, event.proof)
+    if run.request.settings.repeat_proof and verdict.outcome != "fail":
+        return run, (RepeatProof(run.tree),)
+    return _proven(to_gate(run), verdict)
+
+
+def proof_repeated(run: Run, event: ProofRepeated) -> Step:
+    """What the second machine saw is what counts: the first ran beside the model's build."""
+    if event.baseline.tree != run.base_tree:
+        raise BugError("the repeated baseline is another tree's")
+    run, verdict = _judged(replace(run, baseline=event.baseline), event.baseline, event.proof)
+    return _proven(to_gate(run), verdict)
+
+
+def _judged(run: Run, baseline: CheckSet, proof: Proof) -> tuple[Run, Verdict]:
+    """A bug fix that no test reproduces is a problem once; after that it is a note."""
+    if proof.head.tree != run.tree:
+        raise BugError("a proof has to be about the tree as it is")
     plan = run.documents.plan
     is_bug = bool(plan and plan.is_bug) and not run.compiled.fixers
     insist = run.attempt == 1 and run.compiled.attempts > 1
     verdict = judge(
-        run.baseline,
-        event.proof,
+        baseline,
+        proof,
         is_bug=is_bug,
         insist_on_reproduction=insist,
         tests_may_go=run.compiled.takes_tests_along,
@@ -44,7 +64,10 @@ def proof_ran(run: Run, event: ProofRan) -> Step:
     notes = tuple(Finding("harness", "minor", "verification", "changeset", note) for note in verdict.notes)
     problems = tuple(Finding("test", "major", f"verify:{p[:80]}", "changeset", p) for p in verdict.problems)
     kept = tuple(finding for finding in run.findings if finding.source == "policy")
-    run = to_gate(replace(run, proof=event.proof, verdict=verdict, findings=merge(kept, problems, notes)))
+    return replace(run, proof=proof, verdict=verdict, findings=merge(kept, problems, notes)), verdict
+
+
+def _proven(run: Run, verdict: Verdict) -> Step:
     if verdict.outcome != "fail":
         return pass_gate(run, "" if verdict.outcome == "pass" else "not verified by tests")
     if run.compiled.fixers:
@@ -156,7 +179,8 @@ def begin_delivery(run: Run) -> Step:
 
 
 def commit_message(run: Run) -> str:
-    """Conventional-Commits subject, the goal, and trailers that lead back to the session."""
+    """Conventional-Commits subject, the goal, and trailers that lead back to the session. What a model or an issue says names
+    no person and closes no issue."""
     plan, seen = run.documents.plan, run.compiled.triage
     is_bug = bool(plan and plan.is_bug)
     kinds = {"docs": "docs", "tests": "test", "debt_cleanup": "refactor"}
@@ -166,10 +190,10 @@ def commit_message(run: Run) -> str:
         title = re.sub(r"^(?:fix|fixes|fixed)(?::|\b)\s*", "", title, flags=re.IGNORECASE) or title
     lowered = title if title[1:2].isupper() else title[:1].lower() + title[1:]
     subject = title if CONVENTIONAL.match(title) else f"{kind}: {lowered}"
-    subject = subject if len(subject) <= 72 else f"{subject[:71].rstrip()}…"
     trailers = f"Ostler-Session: {run.request.session}\nPlan-Digest: {short(run.contract)}"
-    return f"{subject}\n\n{plan.goal if plan else title}\n\n{trailers}\n"
+    goal = plain(plan.goal if plan else title, MAX_GOAL)
+    return f"{plain(subject, MAX_SUBJECT)}\n\n{goal}\n\n{trailers}\n"
 
 
 def delivered(run: Run, event: Delivered) -> Step:
-    return pass_gate(to_gate(replace(run, branch=event.branch, head_sha=event.head_sha)))
+    return pass_gate(to_gate(replace(run, branch=event.branch, head_sha=event.head_sha, pull=event.pull)))

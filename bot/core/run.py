@@ -13,7 +13,7 @@ from bot.core.changeset import Changeset, canonical
 from bot.core.conversation import Conversation
 from bot.core.effects import Effect
 from bot.core.errors import BugError
-from bot.core.events import RunRequested, WorkspaceReady
+from bot.core.events import JobLost, RunRequested, WorkspaceReady
 from bot.core.findings import Finding
 from bot.core.machines import PhaseState, RunState, TierState
 from bot.core.phases import Kind
@@ -118,6 +118,8 @@ class Run:
     findings: tuple[Finding, ...] = ()
     branch: str = ""
     head_sha: str = ""
+    pull: int = 0
+    lost: tuple[JobLost, ...] = ()
     outcome: str = ""
     pending: Effect | None = None
 
@@ -192,6 +194,8 @@ def short(digest: str) -> str:
 
 
 def branch_name(run: Run) -> str:
-    """`ostler/<slug of the title>-<last part of the session's name>`."""
+    """The branch that was asked for, else `ostler/<slug of the title>-<last part of the session's name>`."""
+    if run.request.branch:
+        return run.request.branch
     slug = re.sub(r"[^a-z0-9]+", "-", run.request.ticket.title.lower()).strip("-")[:40].strip("-") or "change"
     return f"ostler/{slug}-{run.request.session.rsplit('_', 1)[-1]}"

@@ -16,6 +16,7 @@ from bot.core.effects import (
     Deliver,
     PrepareWorkspace,
     PriceCall,
+    RepeatProof,
     RunBaseline,
     RunFixers,
     RunProof,
@@ -34,8 +35,10 @@ from bot.core.events import (
     Delivered,
     Event,
     FixersRan,
+    JobLost,
     ModelReplied,
     ProofRan,
+    ProofRepeated,
     RoomFailed,
     RunRequested,
     StopRequested,
@@ -56,8 +59,10 @@ _HANDLERS: dict[type[Any], Callable[[Run, Any], Step]] = {
     ToolsUsed: building.tools_used,
     ChangesetTaken: building.changeset_taken,
     ProofRan: proving.proof_ran,
+    ProofRepeated: proving.proof_repeated,
     Delivered: proving.delivered,
     RoomFailed: opening.room_failed,
+    JobLost: opening.job_lost,
     StopRequested: opening.stop_requested,
 }
 
@@ -71,12 +76,13 @@ _ANSWERS: dict[type[Any], tuple[type[Any], ...]] = {
     UseTools: (ToolsUsed,),
     TakeChangeset: (ChangesetTaken,),
     RunProof: (ProofRan,),
+    RepeatProof: (ProofRepeated,),
     AskPerson: (Answered,),
     Deliver: (Delivered,),
 }
 """What may answer each effect, apart from a `RoomFailed` that names it."""
-_UNASKED = (Answered, BudgetRaised, StopRequested)
-"""What a person may say at any time; the handlers look whether the run waits for it."""
+_UNASKED = (Answered, BudgetRaised, StopRequested, JobLost)
+"""What may come at any time; the handlers look whether it fits."""
 
 
 def step(run: Run | None, event: Event) -> Step:

@@ -24,7 +24,8 @@ ATTEMPTS = {
 class Settings:
     """What the door decided before the run began. Money in micro-dollars, times in seconds.
 
-    `note` stands on every page of the run: one whose models did not answer from their vendors says so.
+    `repeat_proof` asks for a second proof on another machine before the audit. `note` stands on every page of the run: one
+    whose models did not answer from their vendors says so.
     """
 
     max_cost: int
@@ -39,6 +40,7 @@ class Settings:
     full_seconds: int = 180
     allowed_paths: tuple[str, ...] = ()
     denied_paths: tuple[str, ...] = ()
+    repeat_proof: bool = False
     note: str = ""
 
 
@@ -134,7 +136,7 @@ def _phases(seen: Triage, *, mechanical: bool) -> tuple[PhasePlan, ...]:
     delivery = (
         PhasePlan("T2 delivery", Kind.REVIEW),
         PhasePlan("T2 delivery", Kind.PR),
-        PhasePlan("T2 delivery", Kind.MONITOR, "a local run ends with its branch: there is no CI or deployment to watch"),
+        PhasePlan("T2 delivery", Kind.MONITOR, "there is no CI or deployment to watch"),
     )
     return framing + work + delivery
 

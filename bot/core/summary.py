@@ -39,7 +39,7 @@ class PhaseRow:
     """One phase as tables show it. Cost is micro-dollars."""
 
     id: str
-    kind: Kind
+    kind: str
     tier: str
     state: str
     model: str
@@ -50,7 +50,7 @@ class PhaseRow:
 
 
 def phase_rows(run: Run) -> tuple[PhaseRow, ...]:
-    """All phases in order. Calls of a kind that ran more than once are shown with its first phase."""
+    """All phases in order, then jobs that were lost. Calls of a kind that ran more than once are shown with its first phase."""
     seen: set[Kind] = set()
     rows = []
     for phase in run.phases:
@@ -71,6 +71,11 @@ def phase_rows(run: Run) -> tuple[PhaseRow, ...]:
                 phase.reason,
             )
         )
+    rows += [
+        PhaseRow(charge.call, charge.role, "", "LOST", charge.model, 1, charge.usage, charge.amount, "its journal is gone")
+        for charge in run.ledger.charges
+        if charge.phase == "LOST"
+    ]
     return tuple(rows)
 
 

@@ -15,6 +15,7 @@ from bot.core.effects import (
     Effect,
     PrepareWorkspace,
     PriceCall,
+    RepeatProof,
     RunBaseline,
     RunFixers,
     RunProof,
@@ -34,6 +35,7 @@ from bot.core.events import (
     FixersRan,
     ModelReplied,
     ProofRan,
+    ProofRepeated,
     RoomFailed,
     RunRequested,
     ToolsUsed,
@@ -225,7 +227,9 @@ class Rooms:
             case TakeChangeset():
                 return ChangesetTaken(changeset(*self._files(effect.tree), tree=effect.tree))
             case RunProof():
-                return self._proof(effect)
+                return self._proof(effect.tree)
+            case RepeatProof():
+                return ProofRepeated(checks(self._suite()), self._proof(effect.tree).proof)
             case AskPerson():
                 return Answered(effect.digest, self.chance.choice(DECISIONS), "a maintainer")
             case Deliver():
@@ -312,7 +316,7 @@ class Rooms:
             return suite({}, self.chance.choice(("error", "neutral")), "nothing ran")
         return suite(cases)
 
-    def _proof(self, effect: RunProof) -> ProofRan:
+    def _proof(self, tree: str) -> ProofRan:
         before = suite({"tests/test_a.py::test_0": "failed"}) if self.chance.random() < 0.7 else None
         ran = Check("lint", "pass" if self.lucky else self.chance.choice(("fail", "neutral")), "nothing found")
-        return ProofRan(Proof(checks(self._suite(), effect.tree, ran), None if before is None else self._suite(), before))
+        return ProofRan(Proof(checks(self._suite(), tree, ran), None if before is None else self._suite(), before))

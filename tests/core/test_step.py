@@ -25,13 +25,16 @@ from bot.core.events import (
     Delivered,
     Event,
     FixersRan,
+    JobLost,
     ModelReplied,
     ProofRan,
+    ProofRepeated,
     RoomFailed,
     StopRequested,
     ToolsUsed,
     WorkspaceReady,
 )
+from bot.core.jobs import MODEL_JOBS
 from bot.core.machines import PhaseState, RunState, TierState
 from bot.core.phases import Kind
 from bot.core.run import Run, contract_digest
@@ -58,6 +61,7 @@ from tests.core.play import (
 )
 
 MOST_EVENTS = 1_500
+LOST_JOBS = 0.005
 ENDED = (PhaseState.COMPLETE, PhaseState.FAILED, PhaseState.SKIPPED)
 
 
@@ -83,6 +87,7 @@ def played(seed: int, luck: float = 0.9, *, meddling: float = 0.0) -> Iterator[M
         preapproved_by=chance.choice(("", "", "the command line")),
         max_turns=chance.choice((1, 3, 8)),
         denied_paths=chance.choice(((), ("src/secret/*",))),
+        repeat_proof=chance.random() < 0.5,
     )
     rooms = Rooms(seed, luck)
     event: Event | None = request(chance.choice((*TICKETS, FIXER_TICKET)), settings)
@@ -101,6 +106,8 @@ def following(run: Run, effect: Effect | None, rooms: Rooms, chance: Random, med
         return None
     if chance.random() < meddling:
         return StopRequested("a maintainer")
+    if effect is not None and chance.random() < LOST_JOBS:
+        return JobLost(chance.choice(MODEL_JOBS), 7)
     if effect is not None:
         return rooms.perform(run, effect)
     assert run.waiting is not None, f"nothing is pending in {run.state} and nobody is asked for anything"
@@ -126,6 +133,8 @@ def check_money(run: Run) -> None:
     held_by: Counter[str] = Counter()
     items: tuple[Charge | Reservation, ...] = (*ledger.charges, *ledger.reservations)
     for item in items:
+        if item.phase == "LOST":  # a whole job's money
+            continue
         assert item.amount <= ledger.call_cap
         held_by[item.phase] += item.amount
     for kind, held in held_by.items():
@@ -271,6 +280,7 @@ def strangers(run: Run) -> dict[type[Any], Event]:
         ToolsUsed(call, run.tree, (), (), 0.0),
         ChangesetTaken(changeset(change(), tree=run.tree)),
         ProofRan(Proof(checks(suite({}), run.tree), None, None)),
+        ProofRepeated(checks(suite({}), run.tree), Proof(checks(suite({}), run.tree), None, None)),
         Answered(digest, "approved", "me"),
         BudgetRaised(10**12, "me"),
         Delivered("ostler/x", HEAD_SHA),
@@ -287,6 +297,7 @@ FITTING: dict[str, set[type[Any]]] = {
     "UseTools": {ToolsUsed},
     "TakeChangeset": {ChangesetTaken},
     "RunProof": {ProofRan},
+    "RepeatProof": {ProofRepeated},
     "AskPerson": {Answered},
     "Deliver": {Delivered},
     "budget": {BudgetRaised},

@@ -1,0 +1,135 @@
+"""A session on GitHub: its names, which everybody computes alike, and its state, which travels signed in a check run."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from bot.core.changeset import canonical
+from bot.core.errors import PolicyError
+
+CHECK_NAME = "ostler"
+LABEL = "ostler"
+STOP_LABEL = "ostler:stop"
+
+Standing = Literal["working", "waiting", "over"]
+"""Whether a job is to go on, a person has to act, or there is nothing left to do."""
+
+STATE_LABELS = (
+    "ostler:planning",
+    "ostler:awaiting-approval",
+    "ostler:building",
+    "ostler:in-review",
+    "ostler:needs-human",
+    "ostler:done",
+)
+"""Mutually exclusive; set by Ostler, read by people. None of them starts or allows anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionState:
+    """What has to outlive every job: who asked, how far it came, what was spent, where the journal lies.
+
+    `seq` counts the states of the session, `prev` is the digest of the one before. Money is micro-dollars. `journal_head` is
+    the hash of the journal's last record; `artifact` the id of the artifact that holds the journal, made by `artifact_run`.
+    `working_run` is the workflow run that goes on (0: none); `restarts` counts those that ended without progress since a
+    person's last word. `runs` counts the session's runs, `earlier` is what those before the present one spent, which `spent`
+    includes; `lost` names the jobs whose journal is gone and whose money the next one has to give up. Times are UTC, ISO 8601.
+    """
+
+    repo_id: int
+    issue: int
+    session: str
+    event: int
+    requested_by: str
+    branch: str
+    base_sha: str = ""
+    anchor_sha: str = ""
+    seq: int = 0
+    prev: str = ""
+    standing: Standing = "working"
+    next_job: str = "plan"
+    run_state: str = ""
+    outcome: str = ""
+    working_run: int = 0
+    restarts: int = 0
+    artifact: int = 0
+    artifact_run: int = 0
+    artifact_digest: str = ""
+    journal_head: str = ""
+    task_digest: str = ""
+    plan_digest: str = ""
+    changeset_digest: str = ""
+    approved_digest: str = ""
+    approved_by: str = ""
+    stopped_by: str = ""
+    runs: int = 1
+    earlier: int = 0
+    lost: str = ""
+    cap: int = 0
+    spent: int = 0
+    budget_line: str = ""
+    head_sha: str = ""
+    pull: int = 0
+    issued_at: str = ""
+    v: int = 1
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.payload).hexdigest()
+
+    @property
+    def payload(self) -> bytes:
+        """Canonical JSON: the same bytes for the same state."""
+        return canonical(asdict(self))
+
+
+def read_state(payload: Any) -> SessionState:
+    """The state in decoded JSON.
+
+    Raises:
+        PolicyError: not exactly the fields of a state, each of its own type.
+    """
+    kinds = {field.name: {"int": int, "str": str}.get(str(field.type), str) for field in fields(SessionState)}
+    if not isinstance(payload, dict) or payload.keys() != kinds.keys():
+        raise PolicyError("The session's state does not have the fields that a state has.")
+    for name, kind in kinds.items():
+        if type(payload[name]) is not kind:
+            raise PolicyError(f"The session's state has a {name} that is no {kind.__name__}.")
+    if payload["v"] != 1 or payload["standing"] not in ("working", "waiting", "over"):
+        raise PolicyError("The session's state is of a version that this Ostler does not know.")
+    return SessionState(**payload)
+
+
+def session_id(repo_id: int, issue: int, event: int, at: str) -> str:
+    """The id of the session that the labelled event `event` starts: webhook, native trigger and sweep all compute the same."""
+    short = hashlib.sha256(f"{repo_id}/{issue}/{event}".encode()).hexdigest()[:8]
+    stamp = re.sub(r"[-:]", "", at[:19]).replace("T", "_")
+    return f"issue-{issue}-{short}_{stamp}"
+
+
+def asked_at(session: str) -> str:
+    """When the label of a session was set, from its id: UTC, ISO 8601."""
+    day, at = session.split("_")[1:3]
+    return f"{day[:4]}-{day[4:6]}-{day[6:8]}T{at[:2]}:{at[2:4]}:{at[4:6]}Z"
+
+
+def session_hash(session: str) -> str:
+    """The part of a session's id that tells it from others of the same issue."""
+    return session.split("_", 1)[0].rsplit("-", 1)[-1]
+
+
+def branch(issue: int, title: str, session: str) -> str:
+    """`ostler/issue-<n>-<slug of the title>-<hash of the session>`."""
+    slug = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:40].strip("-") or "change"
+    return f"ostler/issue-{issue}-{slug}-{session_hash(session)}"
+
+
+def branch_prefix(issue: int) -> str:
+    return f"ostler/issue-{issue}-"
+
+
+def is_branch_of(name: str, issue: int, session: str) -> bool:
+    return name.startswith(branch_prefix(issue)) and name.endswith(f"-{session_hash(session)}")

@@ -1,0 +1,194 @@
+"""How a session stands after a workflow run: the report of its last job becomes the next signed state, and what people see."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal
+
+from bot.core.errors import PolicyError
+from bot.core.inert import plain
+from bot.core.jobs import Job
+from bot.core.machines import RunState
+from bot.core.run import short
+from bot.core.session import SessionState, Standing
+
+MAX_RESTARTS = 2
+"""How often a session whose jobs die is begun again before a person has to look."""
+SHOWN = 120
+"""Characters of a title."""
+
+Status = Literal["in_progress", "completed"]
+Conclusion = Literal["action_required", "success", "neutral"]
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseLine:
+    """One phase as a table shows it: numbers and names of ours only. Money is micro-dollars."""
+
+    kind: str
+    state: str
+    calls: int
+    cost: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the last job of a workflow run tells. `died` names jobs that ended without finishing; the rest is as in the state."""
+
+    session: str
+    issue: int
+    workflow_run: int
+    standing: Standing
+    next_job: str
+    run_state: str
+    outcome: str
+    artifact: int
+    artifact_run: int
+    artifact_digest: str
+    journal_head: str
+    task_digest: str
+    plan_digest: str
+    changeset_digest: str
+    cap: int
+    spent: int
+    budget_line: str
+    head_sha: str
+    pull: int
+    lost: str = ""
+    died: tuple[str, ...] = ()
+    phases: tuple[PhaseLine, ...] = ()
+    note: str = ""
+
+
+def read_report(value: Any) -> Report:
+    """The report in decoded JSON.
+
+    Raises:
+        PolicyError: not exactly the fields of a report, each of its own type.
+    """
+    if not isinstance(value, dict) or value.keys() != {field.name for field in fields(Report)}:
+        raise PolicyError("The report does not have the fields that a report has.")
+    plain = dict(value)
+    died, phases = plain.pop("died"), plain.pop("phases")
+    kinds = {field.name: int if field.type == "int" else str for field in fields(Report)}
+    if bad := [name for name, given in plain.items() if type(given) is not kinds[name]]:
+        raise PolicyError(f"The report's {bad[0]} is no {kinds[bad[0]].__name__}.")
+    if plain["standing"] not in ("working", "waiting", "over"):
+        raise PolicyError("The report's standing is none.")
+    if not isinstance(died, list | tuple) or any(type(name) is not str for name in died):
+        raise PolicyError("The report's died is no list of names.")
+    return Report(**plain, died=tuple(died), phases=tuple(_phase(item) for item in phases if isinstance(phases, list | tuple)))
+
+
+def _phase(value: Any) -> PhaseLine:
+    kinds = {"kind": str, "state": str, "calls": int, "cost": int}
+    if not isinstance(value, dict) or value.keys() != kinds.keys() or any(type(value[n]) is not k for n, k in kinds.items()):
+        raise PolicyError("The report holds a phase that is none.")
+    return PhaseLine(**value)
+
+
+def settle(state: SessionState, report: Report, at: str) -> SessionState:
+    """The state after `report`.
+
+    Told twice, it is the same state. A job that died is begun again, `MAX_RESTARTS` times without progress.
+
+    Raises:
+        PolicyError: the report is another session's, of a workflow run that is not the session's, or forgets money.
+    """
+    if (report.session, report.issue) != (state.session, state.issue):
+        raise PolicyError(f"The report is about {report.session}, not about {state.session}.")
+    if not report.workflow_run or report.workflow_run != (state.working_run or state.artifact_run):
+        raise PolicyError(f"The workflow run {report.workflow_run} is not the one that works on {state.session}.")
+    if report.spent < state.spent:
+        raise PolicyError("The report forgets money that was spent before.")
+    if state.working_run == 0:
+        return state  # this workflow run has been settled
+    moved = report.journal_head != state.journal_head and not report.died
+    restarts = 0 if moved else state.restarts + 1
+    tired = report.standing == "working" and restarts > MAX_RESTARTS
+    shared = {name: value for name, value in asdict(report).items() if name in _SHARED}
+    return replace(
+        state,
+        **shared,
+        standing="waiting" if tired else report.standing,
+        outcome=_tired(report) if tired else report.outcome,
+        restarts=restarts,
+        working_run=0,
+        seq=state.seq + 1,
+        prev=state.digest,
+        issued_at=at,
+    )
+
+
+_SHARED = {field.name for field in fields(Report)} & {field.name for field in fields(SessionState)} - {"standing", "outcome"}
+
+
+def _tired(report: Report) -> str:
+    named = ", ".join(report.died) or report.next_job
+    return f"{MAX_RESTARTS + 1} tries ended without finishing ({named}): look at the workflow run, then comment `/ostler retry`"
+
+
+def taken(state: SessionState, workflow_run: int, at: str) -> SessionState:
+    """The state once a workflow run was begun for it."""
+    return replace(state, standing="working", working_run=workflow_run, seq=state.seq + 1, prev=state.digest, issued_at=at)
+
+
+@dataclass(frozen=True, slots=True)
+class Button:
+    """A button of a check run; GitHub allows 20, 40 and 20 characters."""
+
+    label: str
+    description: str
+    identifier: str
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the check run shows."""
+
+    status: Status
+    conclusion: Conclusion | None
+    title: str
+    buttons: tuple[Button, ...] = ()
+
+
+STOP = Button("Stop", "End this session; nothing is delivered", "stop")
+RETRY = Button("Retry", "Go on from where it stopped", "retry")
+
+_WORK = {Job.PLAN: "Planning", Job.POST: "Posting the plan", Job.BUILD: "Building", Job.PROVE: "Proving", Job.AUDIT: "Auditing"}
+
+
+def approval_waits(state: SessionState) -> bool:
+    return state.standing == "waiting" and state.next_job == Job.POST and bool(state.plan_digest)
+
+
+def view(state: SessionState) -> View:
+    """Never green without a proof: what stopped or was not verified ends neutral, what waits for a person asks for action."""
+    if state.standing == "working":
+        return View("in_progress", None, _WORK.get(Job(state.next_job), "Working"))
+    if approval_waits(state):
+        digest = short(state.plan_digest)
+        approve = Button("Approve the plan", f"Approve exactly the plan {digest}", f"approve-{digest}")
+        return View("completed", "action_required", f"Plan {digest} waits for approval", (approve, STOP))
+    if state.standing == "waiting":
+        return View("completed", "action_required", _title("Waits for a person", state.outcome), (RETRY, STOP))
+    if state.run_state == RunState.DONE_SUCCESS:
+        verified = "not verified" not in state.outcome
+        said = f"Pull request #{state.pull}" if state.pull else "Nothing to change"
+        return View("completed", "success" if verified and state.pull else "neutral", _title(said, state.outcome))
+    return View("completed", "neutral", _title("Stopped", state.outcome), (RETRY,))
+
+
+def _title(what: str, why: str) -> str:
+    return plain(f"{what}: {why}" if why and why != "done" else what, SHOWN)
+
+
+def state_label(state: SessionState) -> str:
+    """The one state label of the issue."""
+    if state.standing == "working":
+        return "ostler:planning" if state.next_job in (Job.PLAN, Job.POST) else "ostler:building"
+    if approval_waits(state):
+        return "ostler:awaiting-approval"
+    if state.standing == "over" and state.run_state == RunState.DONE_SUCCESS:
+        return "ostler:in-review" if state.pull else "ostler:done"
+    return "ostler:needs-human"
