@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from bot.core.budget import MICRO, PriceTier, Rates
 from bot.core.errors import BadInput, SetupError
 from bot.core.selection import ModelClass, ModelId
+from bot.core.strategy import Settings as RunSettings
 
 CONFIG_PATH = ".github/ostler.yml"
 VENDORS = ("anthropic", "openai")
@@ -146,6 +147,39 @@ class RepoConfig(_Part):
     loop: Loop = Loop()
     paths: Paths = Paths()
     prices: tuple[Price, ...] = ()
+
+
+def run_settings(
+    environment: Settings,
+    config: RepoConfig,
+    max_cost: float | str | None,
+    *,
+    preapproved_by: str = "",
+    vendors: tuple[str, ...] | None = None,
+    repeat_proof: bool = False,
+) -> RunSettings:
+    """Everything the doors decide, frozen for a run. `vendors` are those whose key is set, where the environment cannot say.
+
+    Raises:
+        BadInput: `max_cost` is no amount.
+    """
+    cap = micro(max_cost if max_cost is not None else config.budget.money, "--max-cost")
+    return RunSettings(
+        max_cost=cap,
+        call_cap=micro(config.budget.call, "budget.call") if config.budget.call else cap,
+        models=config.models.available(environment.vendors if vendors is None else vendors),
+        approval=config.approval,
+        preapproved_by=preapproved_by,
+        max_turns=config.loop.max_turns,
+        tests=config.verify.tests,
+        python=config.verify.python,
+        quick_seconds=config.verify.quick_seconds,
+        full_seconds=config.verify.full_seconds,
+        allowed_paths=config.paths.allow,
+        denied_paths=config.paths.deny,
+        repeat_proof=repeat_proof,
+        note=environment.note,
+    )
 
 
 def load_settings() -> Settings:

@@ -14,13 +14,12 @@ from typing import Literal
 from rich.console import Console
 from rich.markup import escape
 
-from bot.cli.rooms import pricing
 from bot.cli.run import repo_config
-from bot.cli.state import sessions
 from bot.config import VENDORS, RepoConfig, Settings, load_settings
 from bot.core.errors import UserError
 from bot.core.selection import ModelClass
 from bot.llm.prices import TABLE_DATED
+from bot.rooms import pricing, sessions
 from bot.workspace.checkout import Checkout
 from bot.workspace.sandbox import Sandbox
 from bot.workspace.workplace import look

@@ -113,6 +113,14 @@ def demo(
 
 
 @app.command()
+def serve() -> None:
+    """The GitHub App: hears labels and commands, decides order, starts Actions jobs. Settings are OSTLER_* variables."""
+    from bot.web.app import serve as door
+
+    _end(door())
+
+
+@app.command()
 def docs(check: Annotated[bool, typer.Option("--check", help="Only say whether they are in step.")] = False) -> None:
     """Write the parts of docs/ that are made from the code."""
     from bot.cli.docs import docs as door

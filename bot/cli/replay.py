@@ -11,9 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from bot.cli.rooms import pricing
 from bot.cli.run import repo_config
-from bot.cli.state import sessions, utc_now
 from bot.config import load_settings
 from bot.core.effects import AskPerson, Effect, SendCall
 from bot.core.errors import SetupError
@@ -24,6 +22,7 @@ from bot.llm.model import Model, Reply
 from bot.llm.scripted import ScriptedModel
 from bot.loop.driver import Driver, fold
 from bot.loop.perform import Rooms
+from bot.rooms import pricing, sessions, to_branch, utc_now
 from bot.store.journal import Journal, Record, read_records
 from bot.workspace.checkout import Checkout
 from bot.workspace.workplace import Workplace
@@ -71,14 +70,16 @@ def _execute(records: Sequence[Record], run: Run, repository: Path) -> Run:
             return Answered(effect.digest, "approved", run.approved_by) if run.approved_by else None
 
         workplace = Workplace(place, checkout, deliver_to_checkout=False)
-        rooms = Rooms(workplace, _models(records), pricing(repo_config(checkout)), ask, utc_now, sleep=lambda _: None)
+        rooms = Rooms(
+            pricing(repo_config(checkout)), workplace, _models(records), ask, to_branch(workplace), sleep=lambda _: None
+        )
         left = Counter(_answered(records))
 
         def perform(state: Run, effect: Effect) -> Event | None:
             left[type(effect)] -= 1
             return rooms.perform(state, effect) if left[type(effect)] >= 0 else None  # the record ends here
 
-        driver = Driver(journal, perform, rooms.present)
+        driver = Driver(journal, perform, rooms.here)
         driver.feed(request)
         again = driver.drive()
         for raised in (record.item for record in records if isinstance(record.item, BudgetRaised)):

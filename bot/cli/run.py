@@ -8,16 +8,13 @@ import re
 import secrets
 import sys
 from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 
-from bot.cli.rooms import models, pricing, rooms, warm
-from bot.cli.state import sessions, utc_now
 from bot.cli.terminal import asker, watcher
-from bot.config import CONFIG_PATH, RepoConfig, Settings, load_settings, micro, parse_config
+from bot.config import CONFIG_PATH, RepoConfig, Settings, load_settings, micro, parse_config, run_settings
 from bot.core.budget import dollars
 from bot.core.effects import AskPerson
 from bot.core.errors import BadInput, SetupError
@@ -32,6 +29,7 @@ from bot.core.ticket import Ticket, freeze
 from bot.core.triage_fixers import fixers_for
 from bot.loop.driver import Driver
 from bot.loop.projections import headline, project
+from bot.rooms import models, pricing, rooms, sessions, utc_now, warm
 from bot.store.journal import Journal
 from bot.store.session import SessionFolder
 from bot.workspace.checkout import Checkout
@@ -51,7 +49,7 @@ def run(
         raise BadInput(f"{path} is a file: name the folder of the checkout.")
     checkout = Checkout.open(path)
     config = repo_config(checkout)
-    settings = run_settings(environment, config, max_cost, approved=approve)
+    settings = run_settings(environment, config, max_cost, preapproved_by="--approve on the command line" if approve else "")
     refuse_early(ticket, settings, config)
     models(environment)  # so that a key that cannot be one is refused before there is a session
     if dry_run:
@@ -71,9 +69,9 @@ def run(
     request = RunRequested(folder.id, "run-01", ticket, checkout.head, settings, secrets.token_hex(6))
     journal = Journal(folder.journal_path, utc_now)
     room = rooms(folder, checkout, environment, config, None if as_json else asker())
-    driver = Driver(journal, room.perform, room.present, [watcher(quiet=as_json)])
+    driver = Driver(journal, room.perform, room.here, [watcher(quiet=as_json)])
     driver.feed(request)
-    return finish(folder, driver, room.workplace, as_json=as_json)
+    return finish(folder, driver, room.place, as_json=as_json)
 
 
 def resume(name: str, *, approve: str | None, max_cost: float | None, stop: bool, as_json: bool) -> int:
@@ -86,23 +84,23 @@ def resume(name: str, *, approve: str | None, max_cost: float | None, stop: bool
         raise SetupError(f"The session {folder.id} ended before its run began: start it again with `ostler run`.")
     checkout = Checkout.open(Path(folder.metadata().repository))
     room = rooms(folder, checkout, environment, repo_config(checkout), None if as_json else asker())
-    driver = Driver(journal, room.perform, room.present, [watcher(quiet=as_json)])
+    driver = Driver(journal, room.perform, room.here, [watcher(quiet=as_json)])
     state = driver.run
     if state.over and folder.metadata().status == status(state):
         raise BadInput(f"The run is over ({state.state}): start a new one with `ostler run`.")
     if state.over:  # it was killed before its pages were written
-        room.workplace.reopen(state)
+        room.place.reopen(state)
     elif stop:
-        room.workplace.reopen(state)
+        room.place.reopen(state)
         driver.feed(StopRequested("the command line"))
     else:
         refuse_without_keys(state, environment)
         if state.strategy and state.strategy.choices:
             warm((state.call.choice if state.call else state.strategy.choices[0]).model.vendor)
-        room.workplace.reopen(state)
+        room.place.reopen(state)
         answer(driver, approve, max_cost)
         driver.recover()
-    return finish(folder, driver, room.workplace, as_json=as_json)
+    return finish(folder, driver, room.place, as_json=as_json)
 
 
 def refuse_without_keys(state: Run, environment: Settings) -> None:
@@ -206,27 +204,6 @@ def _decoded(raw: bytes, where: str) -> str:
 def repo_config(checkout: Checkout) -> RepoConfig:
     """The configuration at the head commit: never the one in the working tree, which a branch under review could change."""
     return parse_config(read_at(checkout, CONFIG_PATH))
-
-
-def run_settings(environment: Settings, config: RepoConfig, max_cost: float | None, *, approved: bool) -> RunSettings:
-    """Everything the doors decide, frozen for the run."""
-    money = Decimal(str(max_cost)) if max_cost is not None else config.budget.money
-    cap = micro(money, "--max-cost")
-    return RunSettings(
-        max_cost=cap,
-        call_cap=micro(config.budget.call, "budget.call") if config.budget.call else cap,
-        models=config.models.available(environment.vendors),
-        approval=config.approval,
-        preapproved_by="--approve on the command line" if approved else "",
-        max_turns=config.loop.max_turns,
-        tests=config.verify.tests,
-        python=config.verify.python,
-        quick_seconds=config.verify.quick_seconds,
-        full_seconds=config.verify.full_seconds,
-        allowed_paths=config.paths.allow,
-        denied_paths=config.paths.deny,
-        note=environment.note,
-    )
 
 
 def refuse_early(ticket: Ticket, settings: RunSettings, config: RepoConfig) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bot.cli.state import sessions, utc_now
 from bot.config import load_settings
 from bot.core.budget import MICRO, dollars
 from bot.core.errors import SetupError
@@ -18,6 +17,7 @@ from bot.core.paths import printable
 from bot.core.summary import line
 from bot.loop.driver import fold
 from bot.loop.projections import progress
+from bot.rooms import sessions, utc_now
 from bot.store.journal import read_records
 from bot.workspace.workplace import INNER
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bot.core.effects import Effect, SendCall
@@ -16,6 +16,8 @@ from bot.store.journal import Journal, Record, recordable
 Pending = tuple[int, Effect]
 Perform = Callable[[Run, Effect], Event | None]
 """None means that the room is there and did not answer: a person who decides later."""
+Mine = Callable[[Run, Effect], bool]
+"""Whether an effect is for this job; another's waits in the outbox."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +61,10 @@ def fold(records: Sequence[Record]) -> tuple[Run | None, list[Effect], list[Pend
 
 
 class Driver:
-    """A run in motion. `run` is always the fold of the journal. `rooms` are those that this job has."""
+    """A run in motion. `run` is always the fold of the journal."""
 
-    def __init__(self, journal: Journal, perform: Perform, rooms: Container[str], observers: Sequence[Observer] = ()) -> None:
-        self._journal, self._perform, self._rooms, self._observers = journal, perform, rooms, observers
+    def __init__(self, journal: Journal, perform: Perform, mine: Mine, observers: Sequence[Observer] = ()) -> None:
+        self._journal, self._perform, self._mine, self._observers = journal, perform, mine, observers
         self._run, missing, pending = fold(journal.records)
         self._pending = deque(pending)
         if missing:
@@ -94,8 +96,8 @@ class Driver:
                 self.feed(CallFailed(effect.call, "interrupted", "unknown", "the process ended before an answer came"), seq)
 
     def drive(self) -> Run:
-        """Perform what this job's rooms can. What then is left waits in the outbox, or the run is over or waits for a person."""
-        while item := next((item for item in self._pending if item[1].room in self._rooms), None):
+        """Perform what is this job's. What then is left waits in the outbox, or the run is over or waits for a person."""
+        while item := next((item for item in self._pending if self._mine(self.run, item[1])), None):
             seq, effect = item
             self._show(Moment(self.run, self._journal.records[-1].at, effect=effect))
             event = self._perform(self.run, effect)

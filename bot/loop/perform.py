@@ -9,13 +9,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bot.core.budget import Rates
-from bot.core.changeset import Changeset
+from bot.core.changeset import Changeset, unified
 from bot.core.effects import (
     AskPerson,
     Deliver,
     Effect,
     PrepareWorkspace,
     PriceCall,
+    RepeatProof,
     RunBaseline,
     RunFixers,
     RunProof,
@@ -35,6 +36,7 @@ from bot.core.events import (
     FixersRan,
     ModelReplied,
     ProofRan,
+    ProofRepeated,
     RoomFailed,
     ToolsUsed,
     WorkspaceReady,
@@ -51,22 +53,24 @@ Price = Callable[[str, str], Rates]
 Ask = Callable[[Run, AskPerson], Answered | None]
 """Puts a contract before a person; None when they will decide later."""
 
+Publish = Callable[[Run, Deliver], Delivered]
+"""Puts the result where people find it."""
+
 
 @dataclass(slots=True)
 class Rooms:
-    """Everything outside that a run in this process may touch. `clock` is the time of day, UTC, ISO 8601."""
+    """What of the outside a run in this process may touch; what is None is not here. `clock` is UTC, ISO 8601."""
 
-    workplace: Workplace
-    models: Mapping[str, Model]
     price: Price
-    ask: Ask | None
-    clock: Callable[[], str]
+    workplace: Workplace | None = None
+    models: Mapping[str, Model] = field(default_factory=dict)
+    ask: Ask | None = None
+    publish: Publish | None = None
     sleep: Callable[[float], None] = field(default=time.sleep)
 
-    @property
-    def present(self) -> frozenset[str]:
-        """The rooms of this job: without anybody to ask, questions wait in the outbox."""
-        return frozenset(("workspace", "llm", "person") if self.ask else ("workspace", "llm"))
+    def here(self, _: Run, effect: Effect) -> bool:
+        """Whether this process, a run of the command line, has the room for `effect`: it is all there but somebody to ask."""
+        return effect.room != "person" or self.ask is not None
 
     def perform(self, run: Run, effect: Effect) -> Event | None:
         """Carry out `effect`. What a person can mend becomes a `RoomFailed`; a bug stays an exception."""
@@ -78,13 +82,13 @@ class Rooms:
             return RoomFailed(type(effect).__name__, "environment", str(error))
 
     def _prepare(self, run: Run, effect: PrepareWorkspace) -> WorkspaceReady:
-        return self.workplace.prepare(effect.base_sha, run.request.ticket, run.request.settings)
+        return self.place.prepare(effect.base_sha, run.request.ticket, run.request.settings)
 
     def _baseline(self, run: Run, effect: RunBaseline) -> BaselineRan:
-        return BaselineRan(self.workplace.check_base(effect.tree, run.request.settings))
+        return BaselineRan(self.place.check_base(effect.tree, run.request.settings))
 
     def _fixers(self, run: Run, effect: RunFixers) -> FixersRan:
-        tree, reports = self.workplace.fix(effect.tree, effect.calls)
+        tree, reports = self.place.fix(effect.tree, effect.calls)
         return FixersRan(tree, reports)
 
     def _price(self, run: Run, effect: PriceCall) -> CallPriced:
@@ -122,24 +126,41 @@ class Rooms:
 
     def _tools(self, run: Run, effect: UseTools) -> ToolsUsed:
         began = time.monotonic()
-        used = self.workplace.use_tools(effect.tree, run.phase.conversation[-1], run.request)
+        used = self.place.use_tools(effect.tree, run.phase.conversation[-1], run.request)
         return ToolsUsed(effect.call, used.tree, used.results, used.refused, time.monotonic() - began)
 
     def _changeset(self, run: Run, effect: TakeChangeset) -> ChangesetTaken:
-        files = self.workplace.worktree.changes(run.base_tree, effect.tree)
+        files = self.place.worktree.changes(run.base_tree, effect.tree)
         return ChangesetTaken(Changeset(run.request.session, run.request.base_sha, effect.tree, files))
 
     def _proof(self, run: Run, effect: RunProof) -> ProofRan:
         if run.changeset is None or run.baseline is None:
             raise BugError("a proof needs a changeset and a baseline")
-        return ProofRan(self.workplace.prove(run.base_tree, run.changeset, run.baseline, run.request.settings))
+        return ProofRan(self.place.prove(run.base_tree, run.changeset, run.baseline, run.request.settings))
+
+    def _proof_again(self, run: Run, effect: RepeatProof) -> ProofRepeated:
+        if run.changeset is None or run.changeset.tree != effect.tree:
+            raise BugError("a proof needs its changeset")
+        settings = run.request.settings
+        baseline = self.place.check_base(run.base_tree, settings)
+        return ProofRepeated(baseline, self.place.prove(run.base_tree, run.changeset, baseline, settings))
 
     def _deliver(self, run: Run, effect: Deliver) -> Delivered:
-        head = self.workplace.deliver(effect.tree, run.request.base_sha, effect.branch, effect.message, self.clock())
-        return Delivered(effect.branch, head)
+        if self.publish is None:
+            raise BugError("there is nowhere to deliver to")
+        return self.publish(run, effect)
 
     def _diff(self, run: Run) -> str:
+        """Without a worktree, as in the audit's own job, from the changeset: both say the same in other words."""
+        if self.workplace is None:
+            return unified(run.changeset) if run.changeset else ""
         return self.workplace.worktree.diff(run.base_tree, run.tree)
+
+    @property
+    def place(self) -> Workplace:
+        if self.workplace is None:
+            raise BugError("there is no worktree in this job")
+        return self.workplace
 
     def _model(self, vendor: str) -> Model:
         if vendor not in self.models:
@@ -167,6 +188,7 @@ _PERFORMERS: dict[type[Any], Callable[[Rooms, Run, Any], Event | None]] = {
     UseTools: Rooms._tools,
     TakeChangeset: Rooms._changeset,
     RunProof: Rooms._proof,
+    RepeatProof: Rooms._proof_again,
     AskPerson: lambda rooms, run, effect: rooms.ask(run, effect) if rooms.ask else None,
     Deliver: Rooms._deliver,
 }

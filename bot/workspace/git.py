@@ -192,6 +192,18 @@ class Worktree:
             self._git("update-index", "-z", "--add", "--replace", "--index-info", index=index, data=b"\0".join([*lines, b""]))
             return self._word("write-tree", index=index)
 
+    def changed(self, base_tree: str, files: Iterable[FileChange]) -> str:
+        """The tree of `base_tree` after `files`; the same changes give the same id wherever they are made."""
+        lines = []
+        for change in files:
+            blob = NO_BLOB if change.after is None else self._word("hash-object", "-w", "--stdin", data=change.after)
+            mode = "0" if change.after is None else change.new_mode
+            lines.append(f"{mode} {blob}\t".encode() + gitcall.raw_name(change.path))
+        with self._scratch_index() as index:
+            self._git("read-tree", base_tree, index=index)
+            self._git("update-index", "-z", "--add", "--replace", "--index-info", index=index, data=b"\0".join([*lines, b""]))
+            return self._word("write-tree", index=index)
+
     def revert(self, commit: str) -> str | None:
         """The tree of the present files without what `commit` did (of a merge: what it brought); None on a conflict.
 

@@ -18,10 +18,10 @@ from typing import Any
 
 from bot.core.changeset import Changeset
 from bot.core.conversation import Message, ToolResult, ToolUse
-from bot.core.errors import BugError
+from bot.core.errors import BugError, PolicyError
 from bot.core.events import RunRequested, WorkspaceReady
 from bot.core.policy import is_test, is_test_support, redact, steers_tests
-from bot.core.reports import Check, FixerCall, FixerReport, Profile, SandboxReport, TestReport
+from bot.core.reports import Check, FileChange, FixerCall, FixerReport, Profile, SandboxReport, TestReport
 from bot.core.run import Run
 from bot.core.strategy import Settings
 from bot.core.ticket import Ticket
@@ -95,6 +95,23 @@ class Workplace:
         self._restore(run.tree)
         self._box.probe()
         self._detected(run.request.settings.python, known=run.workspace.profile.python)
+
+    def rebuild(self, run: Run, changes: Sequence[FileChange]) -> None:
+        """Make the worktree of a run that began on another machine: its base, and `changes`, which have to give its tree.
+
+        Raises:
+            PolicyError: they give another.
+        """
+        if run.workspace is None:
+            return
+        for name in INNER:
+            shutil.rmtree(self._folder / name, ignore_errors=True)
+        self._worktree = worktree = Worktree.create(self._folder, self._checkout, run.request.base_sha)
+        if worktree.tree_of(run.request.base_sha) != run.base_tree or worktree.changed(run.base_tree, changes) != run.tree:
+            raise PolicyError("The changes that came with the session are not those that its journal tells of: start it again.")
+        self._restore(run.tree)
+        self._box.probe()
+        self._detected(run.request.settings.python)
 
     @property
     def worktree(self) -> Worktree:

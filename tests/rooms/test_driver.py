@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
@@ -22,7 +21,14 @@ from bot.store.journal import Journal, Record, read_records
 from tests.core.play import FLAT, MODELS, TICKETS, Rooms, checks, request, suite
 
 RICH = 10**9
-ROOMS = {kind.room for kind in get_args(Effect)}
+
+
+def everything(_: Run, effect: Effect) -> bool:
+    return True
+
+
+def all_but_models(_: Run, effect: Effect) -> bool:
+    return effect.room != "llm"
 
 
 def clock() -> str:
@@ -45,7 +51,7 @@ class World:
             return rooms.perform(run, effect)
 
         self.journal = Journal(self.path, clock)
-        return Driver(self.journal, perform, ROOMS, observers)
+        return Driver(self.journal, perform, everything, observers)
 
     def finish(self, driver: Driver) -> Run:
         """Begin or go on, and answer for the person until the run is over."""
@@ -228,7 +234,7 @@ class TestOutbox:
         world = World(path, 3, 1.0)
         journal = Journal(path, clock)
         rooms = Rooms(world.seed, 1.0, steady=True, rates=(FLAT,))
-        driver = Driver(journal, rooms.perform, ROOMS - {"llm"})
+        driver = Driver(journal, rooms.perform, all_but_models)
         driver.feed(request(TICKETS[world.seed], world.settings))
         run = driver.drive()
         journal.close()
@@ -242,7 +248,7 @@ class TestOutbox:
         stopped_before(world, AskPerson)
         raw = path.read_bytes()
         journal = Journal(path, clock)
-        run = Driver(journal, lambda run, effect: None, ROOMS).drive()
+        run = Driver(journal, lambda run, effect: None, everything).drive()
         journal.close()
         assert isinstance(run.pending, AskPerson)
         assert path.read_bytes() == raw
@@ -312,7 +318,7 @@ class TestRefusals:
             raise ZeroDivisionError
 
         with pytest.raises(ZeroDivisionError):
-            Driver(journal, explode, ROOMS).drive()
+            Driver(journal, explode, everything).drive()
         journal.close()
         assert path.read_bytes() == raw
         assert len(fold(read_records(path))[2]) == 1
@@ -351,7 +357,9 @@ class TestRefusals:
 def test_what_a_room_could_not_say_in_utf8_is_acted_on_as_it_is_recorded(path: Path) -> None:
     """A file name that is not UTF-8, in a message: the live run and its replay must not differ."""
     journal = Journal(path, clock)
-    driver = Driver(journal, lambda run, effect: RoomFailed(type(effect).__name__, "environment", "no file \udcff.py"), ROOMS)
+    driver = Driver(
+        journal, lambda run, effect: RoomFailed(type(effect).__name__, "environment", "no file \udcff.py"), everything
+    )
     driver.feed(request())
     run = driver.drive()
     journal.close()

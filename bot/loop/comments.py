@@ -1,0 +1,321 @@
+"""Every text that leaves for GitHub: comments, the pull request, the check run's summary, the summary of a job.
+
+The templates hold the words. What a model or an issue said gets into them only through `bot.core.inert`.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import Any
+
+from bot.core.changeset import added_lines, removed_lines
+from bot.core.errors import BugError
+from bot.core.inert import code, code_cell, inert, inert_cell, inert_line, plain
+from bot.core.machines import PhaseState, RunState
+from bot.core.phases import Kind, Role
+from bot.core.policy import MAX_CHANGESET_BYTES, MAX_FILES, needs_owner
+from bot.core.proving import commit_message
+from bot.core.run import Run, contract_digest, short
+from bot.core.selection import Choice
+from bot.core.session import LABEL, STOP_LABEL, SessionState
+from bot.core.settling import PhaseLine, Report, approval_waits
+from bot.core.summary import account, budget_line, by_model, checks, phase_rows
+from bot.render import duration, say
+
+MOST = 60_000
+"""Characters of one text; GitHub refuses a comment of more than 65,536."""
+TITLE = 120
+"""Characters of a pull request's title; GitHub allows 256."""
+WORDS = {"line": 600, "cell": 300, "block": 8_000}
+"""Characters that are shown of one text of others."""
+
+_LOGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})(?:\[bot\])?")
+_BUDGET = re.compile(r"Budget: [\w %$./(),~-]{1,100}")
+_REPOSITORY = re.compile(r"(https?://[^\s()\[\]<>]+)/actions/")
+_STATES = {str(state) for state in PhaseState} | {"LOST"}
+
+
+def plan_comment(run: Run, state: SessionState, *, job_url: str) -> str:
+    """The plan as the contract that a person approves.
+
+    Raises:
+        BugError: there is no plan yet.
+    """
+    plan, strategy, settings = run.documents.plan, run.compiled, run.request.settings
+    if plan is None:
+        raise BugError("a plan comment needs a plan")
+    waits = run.waiting.text if run.waiting and run.waiting.what == "approval" else ""
+    return _posted(
+        "plan",
+        state=state,
+        plan=plan,
+        standing=_approval(run, waits),
+        waits=waits,
+        over=run.over and run.state is not RunState.DONE_SUCCESS,
+        done=run.state is RunState.DONE_SUCCESS,
+        outcome=run.outcome,
+        approved_by=run.approved_by,
+        why_none=_why_no_approval(run),
+        digest=run.contract or contract_digest(run),
+        base=run.request.base_sha[:12],
+        allowed=settings.allowed_paths,
+        max_files=MAX_FILES,
+        max_bytes=MAX_CHANGESET_BYTES,
+        hidden=run.request.ticket.hidden,
+        note=settings.note,
+        choices=strategy.choices,
+        fixers=strategy.fixers,
+        reviewer=next((choice for choice in strategy.choices if choice.role is Role.PLAN_REVIEWER), None),
+        review=run.documents.plan_review,
+        answers=run.documents.objection_answers,
+        call_cap=min(strategy.call_cap, strategy.run_cap),
+        job_url=job_url,
+        **_money(run),
+    )
+
+
+def pull_title(run: Run) -> str:
+    """The subject of the commit, in Conventional-Commits style."""
+    return plain(commit_message(run).partition("\n")[0], TITLE)
+
+
+def pull_body(run: Run, state: SessionState, *, job_url: str) -> str:
+    """What was observed, and strictly apart from it what the model says about its work."""
+    files = _files(run)
+    sandbox = run.workspace.sandbox if run.workspace else None
+    return _posted(
+        "pull",
+        run=run,
+        state=state,
+        files=files,
+        owned=[file for file in files if file["owner"]],
+        sandbox=sandbox,
+        held=sum(probe.ok for probe in sandbox.probes) if sandbox else 0,
+        probes=tuple(dict.fromkeys(probe.name for probe in sandbox.probes)) if sandbox else (),
+        second_machine=run.request.settings.repeat_proof,
+        reproduced=run.verdict.reproduced if run.verdict else (),
+        findings=run.findings,
+        account=account(run),
+        builder=_model_of(run, Kind.IMPLEMENT),
+        models=by_model(run),
+        changeset=run.changeset.digest if run.changeset else "",
+        note=run.request.settings.note,
+        job_url=job_url,
+        **_money(run),
+    )
+
+
+def audit_comment(run: Run, state: SessionState, *, job_url: str) -> str:
+    """What the auditor found, criterion by criterion, and what nobody looked at.
+
+    Raises:
+        BugError: there is no audit yet.
+    """
+    audit, plan = run.documents.audit, run.documents.plan
+    if audit is None:
+        raise BugError("an audit comment needs an audit")
+    met = sum(verdict.verdict == "met" for verdict in audit.criteria)
+    majors = sum(finding.severity == "major" for finding in audit.findings)
+    minors = len(audit.findings) - majors
+    found = [
+        f"{count} {name} finding{'' if count == 1 else 's'}" for count, name in ((majors, "major"), (minors, "minor")) if count
+    ]
+    return _posted(
+        "audit",
+        run=run,
+        state=state,
+        audit=audit,
+        headline=", ".join([f"{met} of {len(audit.criteria)} criteria met", *(found or ["no finding"])]),
+        criteria={criterion.id: criterion.text for criterion in (plan.criteria if plan else ())},
+        findings=sorted(audit.findings, key=lambda finding: finding.severity == "minor"),
+        auditor=_choice_of(run, Kind.REVIEW),
+        builder=_model_of(run, Kind.IMPLEMENT),
+        note=run.request.settings.note,
+        job_url=job_url,
+    )
+
+
+def status_comment(state: SessionState, report: Report, *, seconds: float, job_url: str) -> str:
+    """How the session stands after a workflow run, `seconds` after it was asked for, and what a person can do now."""
+    repository = _REPOSITORY.match(job_url)
+    delivered = bool(repository and state.head_sha)
+    return _posted(
+        "status",
+        report=report,
+        headline=_headline(state, seconds),
+        branch_url=f"{repository[1]}/tree/{state.branch}" if repository and delivered else "",
+        rows=_rows(report.phases),
+        job_url=job_url,
+        **_standing(state),
+    )
+
+
+def status_reply(state: SessionState | None) -> str:
+    """The answer to `/ostler status`; None where the issue has no session."""
+    if state is None:
+        return _posted("status_reply", state=None)
+    return _posted("status_reply", headline=_headline(state, None), **_standing(state))
+
+
+def help_reply() -> str:
+    """The answer to `/ostler help`."""
+    return _posted("help", stop_label=STOP_LABEL)
+
+
+def refusal(text: str) -> str:
+    """One line to somebody whose command is not carried out."""
+    return _posted("refusal", text=text)
+
+
+def check_summary(state: SessionState, report: Report | None, *, job_url: str) -> str:
+    """What stands on the check run's page: numbers and our own names, no word of a model."""
+    return _posted(
+        "check",
+        standing=_headline(state, None, mention=False),
+        rows=_rows(report.phases) if report else [],
+        died=report.died if report else (),
+        note=report.note if report else "",
+        job_url=job_url,
+        **_standing(state),
+    )
+
+
+def step_summary(run: Run | None, job: str, *, told: str) -> str:
+    """What a job leaves on its workflow run's page; `told` is what it has to say besides the figures."""
+    values: dict[str, Any] = {"run": run, "job": job, "told": told, "note": run.request.settings.note if run else ""}
+    if run:
+        turns = {phase.id: phase.turns for phase in run.phases}
+        money = _money(run)
+        values |= {
+            "rows": [(row, turns.get(row.id, 0)) for row in phase_rows(run)],
+            "checks": checks(run),
+            "money": f"{money['colour']} {money['budget']}".strip(),
+        }
+    return _posted("step", **values)
+
+
+# --- what the templates are given -------------------------------------------------------------------------------------
+
+
+def _posted(name: str, **values: Any) -> str:
+    """The text of `comments/<name>`, at most `MOST` characters, cut at the end of a line."""
+    text = say(
+        f"comments/{name}.md.j2",
+        label=LABEL,
+        line=partial(inert_line, limit=WORDS["line"]),
+        cell=partial(inert_cell, limit=WORDS["cell"]),
+        block=partial(inert, limit=WORDS["block"]),
+        code=code,
+        code_cell=code_cell,
+        **values,
+    )
+    text = re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+    if len(text) <= MOST:
+        return text
+    kept = text[:MOST].rpartition("\n")[0]
+    return f"{kept}\n\n**Cut here:** {len(text) - len(kept):,} more characters are in the job's artifact, in `report.md`.\n"
+
+
+def _approval(run: Run, waits: str) -> str:
+    if waits:
+        return "waits for approval"
+    if run.approved_by:
+        return f"approved by {inert_line(run.approved_by, 60)}"
+    if run.over and run.state is not RunState.DONE_SUCCESS:
+        return "not approved" if run.compiled.approval_reason else "stopped"
+    return "no approval needed"
+
+
+def _why_no_approval(run: Run) -> str:
+    if run.request.settings.approval == "never":
+        return "the repository's configuration asks for none"
+    if run.compiled.fixers:
+        return "a deterministic fixer does the work"
+    seen = run.compiled.triage
+    return f"this {seen.label} has {seen.risk} risk"
+
+
+def _money(run: Run) -> dict[str, Any]:
+    return {
+        "spent": run.ledger.spent,
+        "cap": run.ledger.run_cap,
+        "budget": budget_line(run),
+        "colour": _colour(run.ledger.spent, run.ledger.run_cap),
+    }
+
+
+def _colour(spent: int, cap: int) -> str:
+    """Green under half of the cap, yellow to four fifths, red above."""
+    return "🟢" if spent * 2 < cap else "🟡" if spent * 5 <= cap * 4 else "🔴"
+
+
+def _files(run: Run) -> list[dict[str, Any]]:
+    """Changed files, those that need their owner first."""
+    files = [
+        {
+            "path": change.path,
+            "op": change.op,
+            "owner": needs_owner(change.path),
+            "added": len(added_lines(change)),
+            "removed": len(removed_lines(change)),
+        }
+        for change in (run.changeset.files if run.changeset else ())
+    ]
+    return sorted(files, key=lambda file: (not file["owner"], file["path"]))
+
+
+def _choice_of(run: Run, kind: Kind) -> Choice | None:
+    """The last model that worked on a phase of `kind`."""
+    return next((phase.choice for phase in reversed(run.phases) if phase.kind is kind and phase.choice), None)
+
+
+def _model_of(run: Run, kind: Kind) -> str:
+    choice = _choice_of(run, kind)
+    return choice.model.model if choice else ""
+
+
+def _standing(state: SessionState) -> dict[str, Any]:
+    return {
+        "state": state,
+        "waits_for_approval": approval_waits(state),
+        "said": _said(state),
+        "budget": state.budget_line if _BUDGET.fullmatch(state.budget_line) else "",
+        "colour": _colour(state.spent, state.cap),
+    }
+
+
+def _said(state: SessionState) -> str:
+    """Why it stands so, where its headline does not say it all."""
+    if state.standing == "working" or approval_waits(state) or state.outcome in ("", "done", "nothing to change"):
+        return ""
+    return state.outcome[:1].upper() + state.outcome[1:]
+
+
+def _headline(state: SessionState, seconds: float | None, *, mention: bool = True) -> str:
+    """`Finished @alice's task in 3m 12s`, or what it waits for, or that it stopped. The requester is the only one mentioned."""
+    known = _LOGIN.fullmatch(state.requested_by)
+    who = f"@{state.requested_by}'s task" if known and mention else f"{code(state.requested_by, 60)}'s task"
+    took = _span(seconds) if seconds is not None else ""
+    if approval_waits(state):
+        return f"{who} waits for approval of plan `{short(state.plan_digest)}`"
+    if state.standing == "waiting":
+        return f"{who} waits for a person"
+    if state.standing == "working":
+        return f"Working on {who}"
+    if state.run_state == RunState.DONE_SUCCESS:
+        return f"Finished {who}{f' in {took}' if took else ''}{'' if state.pull else ': nothing to change'}"
+    return f"Stopped {who}{f' after {took}' if took else ''}"
+
+
+def _span(seconds: float) -> str:
+    """Like `duration`, but a session may wait for people for days."""
+    if seconds < 3_600:
+        return duration(max(seconds, 0))
+    hours, minutes = divmod(round(seconds) // 60, 60)
+    return f"{hours}h {minutes:02}m" if hours < 48 else f"{hours // 24} days"
+
+
+def _rows(phases: tuple[PhaseLine, ...]) -> list[PhaseLine]:
+    """The phases of a report whose names are ours; a job that was lost is named for its job."""
+    return [row for row in phases if row.state in _STATES and re.fullmatch(r"[A-Za-z][A-Za-z ]{0,30}", row.kind)]
