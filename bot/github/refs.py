@@ -1,0 +1,85 @@
+"""Branches: the anchor that a session's branch begins with, and what branches there are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from bot.core.errors import BugError, PolicyError
+from bot.github.client import Client, NotFound, once, repeatable
+
+TRAILER = "Ostler-Session"
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    name: str
+    email: str
+
+
+OSTLER = Author("Ostler", "ostler@users.noreply.github.com")
+"""The same as in commits that the workspace makes."""
+
+
+def anchor(client: Client, branch: str, base_sha: str, session: str, when: str) -> str:
+    """See to it that `branch` begins with the anchor of `session`: one empty commit on `base_sha`, dated `when`; its id.
+
+    The anchor is a home for the check run before there is anything else. The same arguments give the same commit.
+
+    Raises:
+        PolicyError: the branch is there and doesn't begin with it.
+    """
+    base = commit(client, base_sha)
+    message = f"Begin {branch}\n\nNothing is changed yet.\n\n{TRAILER}: {session}\n"
+    sha = make_commit(client, message, base["tree"]["sha"], base_sha, OSTLER, when)
+
+    def make() -> str:
+        client.post("git/refs", {"ref": f"refs/heads/{branch}", "sha": sha})
+        return sha
+
+    there = once(lambda: head(client, branch), make, clock=client.clock)
+    if there != sha and sha not in _parents(commit(client, there)):
+        raise PolicyError(f"The branch {branch} is there already and does not begin with the session's own commit.")
+    return sha
+
+
+def head(client: Client, branch: str) -> str | None:
+    """The commit of a branch, None where there is no such branch."""
+    try:
+        found = client.get(f"git/ref/heads/{quote(branch)}")
+    except NotFound:
+        return None
+    if not isinstance(found, dict) or found.get("ref") != f"refs/heads/{branch}":
+        return None  # GitHub once answered with the branches that begin like this
+    return str(found["object"]["sha"])
+
+
+def matching(client: Client, prefix: str) -> tuple[tuple[str, str], ...]:
+    """(branch, commit) of the branches whose names begin with `prefix`."""
+    found = client.pages(f"git/matching-refs/heads/{quote(prefix)}")
+    return tuple((str(item["ref"]).removeprefix("refs/heads/"), str(item["object"]["sha"])) for item in found)
+
+
+def commit(client: Client, sha: str) -> Any:
+    """A commit with `tree`, `parents` and `message`."""
+    return client.get(f"git/commits/{sha}")
+
+
+def make_commit(client: Client, message: str, tree: str, parent: str, author: Author, when: str) -> str:
+    """A commit whose id depends on the arguments alone, so that making it again changes nothing. `when` is UTC, ISO 8601."""
+    if not when:
+        raise BugError("a commit without a date is another one each time")
+    who = {"name": author.name, "email": author.email, "date": when}
+    body = {"message": message, "tree": tree, "parents": [parent], "author": who, "committer": who}
+    return str(repeatable(lambda: client.post("git/commits", body), clock=client.clock)["sha"])
+
+
+def _parents(made: Any) -> tuple[str, ...]:
+    return tuple(str(parent["sha"]) for parent in made["parents"])
+
+
+def only_parent(made: Any) -> str | None:
+    """The parent of a commit that has one, else None."""
+    parents = _parents(made)
+    return parents[0] if len(parents) == 1 else None
