@@ -1,0 +1,239 @@
+"""The App's tables, in SQLite or Postgres, and how they are opened. One dialect: what differs is in this file.
+
+The database is a projection. GitHub's check runs hold every session's state, signed, so that a lost database loses nothing but
+the history on the run pages; a damaged one is refused, not mended.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import BigInteger, Column, Double, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from bot.core.errors import SetupError
+
+SCHEMA = 1
+BUSY_SECONDS = 10
+_CLAIMS = 7_404_715
+"""The number of the advisory lock that claims take in Postgres. SQLite has one writer at a time anyway."""
+
+metadata = MetaData()
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("guid", String(100), primary_key=True),
+    Column("event", String(60), nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("received_at", Double, nullable=False),
+    Column("status", String(10), nullable=False, server_default="pending"),  # pending, done, refused
+    Column("tries", Integer, nullable=False, server_default="0"),
+    Column("due_at", Double, nullable=False, server_default="0"),
+    Column("why", Text, nullable=False, server_default=""),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", String(120), primary_key=True),
+    Column("repo", String(140), nullable=False),
+    Column("repo_id", BigInteger, nullable=False),
+    Column("installation", BigInteger, nullable=False),
+    Column("issue", Integer, nullable=False),
+    Column("event", BigInteger, nullable=False),
+    Column("default_branch", String(250), nullable=False),
+    Column("title", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("seq", Integer, nullable=False),
+    Column("shown", Integer, nullable=False),  # the seq that GitHub shows; -1 for none
+    Column("lane", String(12), nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("rank", Double, nullable=False),
+    Column("asked_at", Double, nullable=False),  # before the first try to dispatch; 0 where there was none
+    Column("due_at", Double, nullable=False),  # nobody is to touch the session before
+    Column("created_at", Double, nullable=False),
+    sa.Index("sessions_by_issue", "repo_id", "issue"),
+    sa.Index("sessions_by_lane", "lane", "due_at"),
+)
+
+states = Table(
+    "states",
+    metadata,
+    Column("session", String(120), primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("report", Text, nullable=True),
+)
+
+turns = Table(
+    "turns",
+    metadata,
+    Column("repo_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("last_started", Double, nullable=False),
+)
+
+bindings = Table(
+    "bindings",
+    metadata,
+    Column("repo_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("workflow_run", BigInteger, primary_key=True, autoincrement=False),
+    Column("session", String(120), nullable=False),
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("endpoint", String(20), primary_key=True),
+    Column("jti", String(200), primary_key=True),
+    Column("body", String(64), nullable=False),  # sha256 of the request it came with
+    Column("until", Double, nullable=False),
+)
+
+about = Table("about", metadata, Column("name", String(20), primary_key=True), Column("value", String(60), nullable=False))
+
+
+class Database:
+    """One engine: transactions, and the one lock that claims take."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._lock = -1
+
+    @classmethod
+    def open(cls, address: str) -> Database:
+        """Connect, make missing tables, and look whether the database is whole.
+
+        Raises:
+            SetupError: not an address of SQLite or Postgres, out of reach, damaged, or of another version.
+        """
+        url = _url(address)
+        database = cls(_engine(url))
+        try:
+            database._prepare()
+        except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+            database.close()
+            raise SetupError(_unusable(url, error)) from error
+        except SetupError:
+            database.close()
+            raise
+        return database
+
+    def _prepare(self) -> None:
+        if self.engine.dialect.name == "sqlite":
+            with self.begin() as connection:
+                said = connection.exec_driver_sql("pragma quick_check").scalar()
+            if said != "ok":
+                raise SetupError(_unusable(self.engine.url, sqlite3.DatabaseError(str(said))))
+        with self.alone() as connection:
+            metadata.create_all(connection)
+            found = connection.scalar(sa.select(about.c.value).where(about.c.name == "schema"))
+            if found is None:
+                connection.execute(sa.insert(about).values(name="schema", value=str(SCHEMA)))
+            elif found != str(SCHEMA):
+                raise SetupError(f"The database is of version {found}, this Ostler knows {SCHEMA}: run the Ostler that made it.")
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """A transaction; committed, and on disk, when the block ends without an exception."""
+        with self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def alone(self) -> Iterator[Connection]:
+        """A transaction of which only one is under way at a time, in all processes of this App."""
+        with self.engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(sa.text("select pg_advisory_xact_lock(:number)"), {"number": _CLAIMS})
+            yield connection
+
+    def hold(self) -> bool:
+        """Whether this process is now the only App on the database, until it ends. Postgres may serve several.
+
+        Raises:
+            SetupError: another App has the SQLite file.
+        """
+        if self.engine.dialect.name != "sqlite":
+            return False
+        path = f"{self.engine.url.database}.lock"
+        self._lock = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise SetupError(
+                f"Another `ostler serve` uses {self.engine.url.database}: stop it, or take Postgres for both."
+            ) from error
+        return True
+
+    def answers(self) -> bool:
+        try:
+            with self.begin() as connection:
+                return connection.scalar(sa.select(about.c.value).where(about.c.name == "schema")) == str(SCHEMA)
+        except SQLAlchemyError:
+            return False
+
+    def close(self) -> None:
+        self.engine.dispose()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+_AWAY = "move it away and start again, the sessions come back from GitHub"
+
+
+def _url(address: str) -> URL:
+    try:
+        url = make_url(address)
+    except ArgumentError as error:
+        raise SetupError(
+            "OSTLER_DATABASE_URL is no address such as sqlite:////path/ostler.db or postgresql://host/name."
+        ) from error
+    if url.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
+        return url.set(drivername="postgresql+psycopg")
+    if url.drivername in ("sqlite", "sqlite+pysqlite") and url.database and url.database != ":memory:":
+        return url.set(drivername="sqlite+pysqlite")
+    raise SetupError("OSTLER_DATABASE_URL has to name a SQLite file (sqlite:////path/ostler.db) or Postgres (postgresql://...).")
+
+
+def _engine(url: URL) -> Engine:
+    if url.drivername.startswith("postgresql"):
+        return sa.create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": BUSY_SECONDS})
+    path = Path(str(url.database))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise SetupError(f"{path} cannot be written ({error.strerror}): set OSTLER_DATABASE_URL to a place that can.") from error
+    engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+    sa.event.listen(engine, "connect", _durable)
+    sa.event.listen(engine, "begin", _at_once)
+    return engine
+
+
+def _durable(connection: Any, _: Any) -> None:
+    """FULL: what was acknowledged is on disk. No isolation level: transactions begin where `_at_once` says so."""
+    connection.isolation_level = None
+    for pragma in ("journal_mode=wal", "synchronous=full", f"busy_timeout={BUSY_SECONDS * 1000}"):
+        connection.execute(f"pragma {pragma}").close()
+
+
+def _at_once(connection: Connection) -> None:
+    """Take the writer's lock at the beginning: a transaction that reads first and writes later could not wait for it."""
+    connection.exec_driver_sql("begin immediate")
+
+
+def _unusable(url: URL, error: Exception) -> str:
+    reason = " ".join(str(getattr(error, "orig", None) or error).split())[:200]
+    if url.drivername.startswith("sqlite"):
+        return f"The database {url.database} cannot be used ({reason}): {_AWAY}."
+    return f"The database at {url.host or 'the given address'} cannot be used ({reason}): see OSTLER_DATABASE_URL."

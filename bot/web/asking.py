@@ -1,0 +1,151 @@
+"""What people ask for in a session: commands in comments, buttons of the check run, the stop label.
+
+Who may ask for what is decided by `core.triggers` from what GitHub tells now. A move that was made already is not made again, so
+that an answer that was lost can be given again.
+"""
+
+from __future__ import annotations
+
+from bot.core.errors import SetupError
+from bot.core.session import CHECK_NAME, STOP_LABEL, SessionState
+from bot.core.triggers import Asked, Intent, Refusal, Verb, commanded, edited_since, may_write
+from bot.github import actions, comments, facts
+from bot.github.client import Client, Conflict
+from bot.github.webhook import Delivery
+from bot.loop.comments import help_reply, refusal, status_reply
+from bot.store.runs import Row
+from bot.telemetry import Asked as AskedFact
+from bot.web import starting
+from bot.web.moves import approved, retried, stopped
+from bot.web.office import Office, Place
+
+
+def comment(office: Office, place: Place, issue: int, comment_id: int) -> None:
+    """Do what the comment asks for, if it asks for anything and its author may."""
+    client = office.access.client(place.name, place.installation)
+    asked = facts.asked(client, issue, comment_id)
+    if asked is not None:
+        _ask(office, place, client, issue, asked, f"reply-{comment_id}", comment_id)
+
+
+def button(office: Office, place: Place, delivery: Delivery) -> None:
+    """The same by a button; only of a check run that this App made for a session it knows."""
+    pressed = delivery.check_run
+    if pressed is None or pressed.app_id != office.access.app_id:
+        return
+    row = office.runs.get(pressed.external_id) or _found(office, place, pressed.external_id)
+    if row is None or row.repo_id != place.id:
+        return
+    words = read_button(delivery.requested_action)
+    if words is None:
+        return
+    client = office.access.client(place.name, place.installation)
+    who = facts.actor(client, {"login": delivery.sender.login, "id": delivery.sender.id, "type": delivery.sender.type})
+    _ask(office, place, client, row.issue, Asked(*words, who), f"reply-{CHECK_NAME}-{pressed.id}", 0)
+
+
+def read_button(identifier: str) -> tuple[Verb, str] | None:
+    """The command that a button stands for."""
+    verb, _, argument = identifier.partition("-")
+    if verb == "approve" and argument:
+        return "approve", argument
+    if identifier == "stop":
+        return "stop", ""
+    return ("retry", "") if identifier == "retry" else None
+
+
+def stop_label(office: Office, place: Place, issue: int) -> None:
+    """The stop label wins, whoever set it: it grants nothing."""
+    client = office.access.client(place.name, place.installation)
+    row = starting.current(office, place, issue)
+    if row is None or row.state.standing == "over":
+        return
+    by = facts.stopped(client, issue, row.state.issued_at)
+    if by is None:
+        return
+    _stop(office, row, f"{by}, with the label {STOP_LABEL}")
+    office.telemetry.tell(AskedFact("stop", place.name, issue, by, "done"))
+
+
+def _found(office: Office, place: Place, session: str) -> Row | None:
+    """A session that only GitHub knows, by its id, which begins with the issue's number."""
+    parts = session.split("-")
+    if len(parts) < 3 or parts[0] != "issue" or not parts[1].isdecimal() or len(parts[1]) > 9:
+        return None
+    state = office.recover(place, int(parts[1]), session)
+    return starting.adopt(office, place, state, "", starting.NORMAL) if state else None
+
+
+def _ask(office: Office, place: Place, client: Client, issue: int, asked: Asked, kind: str, comment_id: int) -> None:
+    row = starting.current(office, place, issue)
+    state = row.state if row else None
+    if _done_before(asked, state):
+        said: Intent | Refusal = Refusal("done already")
+    else:
+        approves = asked.verb == "approve" and state is not None
+        edited = approves and edited_since(facts.issue(client, issue), state.session if state else "")
+        said = commanded(asked, state, edited=edited)
+    outcome = "done" if isinstance(said, Intent) else said.why
+    office.telemetry.tell(AskedFact(asked.verb, place.name, issue, asked.actor.login, outcome))
+    if isinstance(said, Refusal):
+        if said.say:
+            _reply(office, client, issue, kind, state, refusal(said.say))
+        return
+    if comment_id:
+        comments.react(client, "eyes", comment=comment_id)
+    if said.verb in ("status", "help"):
+        _reply(office, client, issue, kind, state, help_reply() if said.verb == "help" else status_reply(state))
+    elif row is not None:
+        _move(office, row, said)
+
+
+def _done_before(asked: Asked, state: SessionState | None) -> bool:
+    """A delivery that is worked on twice: silence, not a refusal of what was just done."""
+    if state is None or not may_write(asked.actor) or asked.edited:
+        return False
+    if asked.verb == "approve":
+        wanted = state.approved_digest
+        return bool(wanted and asked.argument and wanted.startswith(asked.argument) and state.plan_digest == wanted)
+    if asked.verb == "stop":
+        return state.standing == "over" and bool(state.stopped_by)
+    return asked.verb == "retry" and state.standing == "working"
+
+
+def _move(office: Office, row: Row, said: Intent) -> None:
+    if said.verb == "stop":
+        _stop(office, row, said.by)
+        return
+    if said.verb == "approve":
+        office.change(
+            row.id,
+            lambda state: (
+                approved(state, said.digest, said.by, office.at)
+                if state.standing == "waiting" and state.plan_digest == said.digest
+                else state
+            ),
+        )
+    elif said.verb == "retry":
+        office.change(row.id, lambda state: retried(state, office.at) if state.standing != "working" else state)
+    office.show(row.id)
+
+
+def _stop(office: Office, row: Row, by: str) -> None:
+    """Over first, then the workflow run is ended: a crash between the two is noticed by whoever watches the run."""
+    row = office.change(row.id, lambda state: stopped(state, by, office.at) if state.standing != "over" else state)
+    end_work(office, row)
+    office.show(row.id)
+
+
+def end_work(office: Office, row: Row) -> None:
+    """Cancel the workflow run of a session that is over."""
+    if not row.state.working_run:
+        return
+    try:
+        actions.cancel(office.access.of(row), row.state.working_run)
+    except (Conflict, SetupError):
+        return  # it is over, or gone
+
+
+def _reply(office: Office, client: Client, issue: int, kind: str, state: SessionState | None, text: str) -> None:
+    session = state.session if state else f"issue-{issue}"
+    comments.put(client, issue, kind, session, office.access.bot, text)

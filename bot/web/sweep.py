@@ -1,0 +1,128 @@
+"""What no webhook told: sessions that labels ask for, sessions that only GitHub knows, deliveries that never arrived.
+
+A webhook only makes this happen sooner. The same code that a delivery starts looks at every open issue with the label.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from bot.core.errors import OstlerError
+from bot.core.session import LABEL, STOP_LABEL
+from bot.core.triggers import moment
+from bot.github.client import NotFound
+from bot.telemetry import Swept, Trouble
+from bot.web import asking, starting
+from bot.web.office import Office, Place
+
+REMEMBERED = 7 * 86_400.0
+"""Seconds that what was done with a delivery is kept."""
+SETTLED = 60.0
+"""Seconds after which another change of an issue has another time: GitHub's have no smaller unit than a second."""
+REDELIVERABLE = timedelta(days=3)
+MOST_REDELIVERED = 100
+MOST_TRIES = 4
+"""Of one delivery, all together."""
+
+
+@dataclass(slots=True)
+class Count:
+    repositories: int = 0
+    started: int = 0
+    failed: int = 0
+
+
+def sweep(office: Office) -> Iterator[None]:
+    """Look at every repository, one issue at a time: between two of them there is time for what cannot wait.
+
+    What refuses is told, and does not hide the rest.
+    """
+    began, count = office.clock(), Count()
+    for place in _places(office, count):
+        yield
+        yield from _repository(office, place, count)
+    try:
+        redeliver(office)
+    except OstlerError as error:
+        _tell(office, "redelivery", error)
+    office.inbox.forget(began - REMEMBERED)
+    office.telemetry.tell(Swept(count.repositories, count.started, count.failed, office.clock() - began))
+
+
+def _places(office: Office, count: Count) -> Iterator[Place]:
+    try:
+        installations = office.access.installations()
+    except OstlerError as error:
+        _tell(office, "sweep", error)
+        return
+    for installation in installations:
+        try:
+            places = list(office.access.places(installation))
+        except OstlerError as error:
+            count.failed += 1
+            _tell(office, f"sweep of installation {installation}", error)
+            continue
+        count.repositories += len(places)
+        yield from places
+
+
+def _repository(office: Office, place: Place, count: Count) -> Iterator[None]:
+    client = office.access.client(place.name, place.installation)
+    try:
+        found = [item for item in client.pages("issues", state="open", labels=LABEL) if "pull_request" not in item]
+    except OstlerError as error:
+        count.failed += 1
+        _tell(office, f"sweep of {place.name}", error)
+        return
+    for item in found:
+        try:
+            count.started += _issue(office, place, item)
+        except OstlerError as error:
+            count.failed += 1
+            _tell(office, f"sweep of {place.name}#{item['number']}", error)
+        yield
+
+
+def _issue(office: Office, place: Place, item: Any) -> int:
+    issue, changed = int(item["number"]), str(item["updated_at"])
+    if office.seen.get((place.id, issue)) == changed:
+        return 0
+    if any(label["name"] == STOP_LABEL for label in item["labels"]):
+        asking.stop_label(office, place, issue)
+        return 0
+    before = {row.id for row in office.runs.of_issue(place.id, issue)}
+    row = starting.begin(office, place, issue)
+    if row is None:
+        return 0
+    if (row.default_branch, row.installation, row.repo) != (place.default_branch, place.installation, place.name):
+        office.runs.moved(row.id, place.name, place.default_branch, place.installation)
+    if moment(changed).timestamp() < office.clock() - SETTLED:
+        office.seen[place.id, issue] = changed
+    return int(row.id not in before)
+
+
+def redeliver(office: Office) -> None:
+    """Ask GitHub again for the deliveries that failed. It does not do so by itself, and can for three days."""
+    tries: dict[str, list[Any]] = defaultdict(list)
+    try:
+        for item in office.access.app.pages("/app/hook/deliveries"):
+            if moment(item["delivered_at"]).timestamp() < office.clock() - REDELIVERABLE.total_seconds():
+                break
+            tries[str(item["guid"])].append(item)
+    except NotFound:
+        return  # an Enterprise Server without the list
+    asked = 0
+    for guid, items in tries.items():
+        arrived = any(200 <= int(item["status_code"]) < 300 for item in items) or office.inbox.has(guid)
+        if arrived or len(items) >= MOST_TRIES or asked >= MOST_REDELIVERED:
+            continue
+        office.access.app.post(f"/app/hook/deliveries/{items[0]['id']}/attempts")
+        asked += 1
+
+
+def _tell(office: Office, where: str, error: OstlerError) -> None:
+    office.telemetry.tell(Trouble(where.partition(" of ")[0], type(error).__name__, f"{where}: {error}"))

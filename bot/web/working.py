@@ -1,0 +1,144 @@
+"""Workflow runs: asked for when it is a session's turn, bound to it, watched until they are over, and accounted for.
+
+Between asking for a workflow run and writing down its number the App may die. So the time is written down before; whoever takes
+over first looks for a run that this App asked for since and that belongs to no session. Were there two after all, the gate of
+the second is refused (`bot.web.jobs`), and it ends before it spends anything.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from bot.core.errors import SetupError
+from bot.core.jobs import MODEL_JOBS
+from bot.core.session import SessionState
+from bot.core.settling import taken
+from bot.github import actions
+from bot.github.client import Client, NotFound, UnknownOutcome, quoted
+from bot.store.runs import Row
+from bot.telemetry import Dispatched, Lost
+from bot.web.asking import end_work
+from bot.web.moves import given_up
+from bot.web.office import Office
+
+EARLIER = 30.0
+"""Seconds that GitHub's clock may be behind ours."""
+AFTER_DISPATCH = 5.0
+"""Seconds before a second look for a workflow run that may or may not have been started."""
+RERUN_PAUSE = 60.0
+"""Seconds before a workflow run that was told to run again is judged by how it stands."""
+_SESSION = re.compile(r"issue-[0-9]+-[0-9a-f]{8}_[0-9]{8}_[0-9]{6}")
+SILENT = "the workflow run ended without telling what became of it"
+
+
+def dispatch(office: Office, row: Row) -> None:
+    """Ask for the workflow run that a session in the lane `dispatching` waits for, or find the one that was asked for."""
+    client = office.access.of(row)
+    try:
+        workflow_run, how = _asked_for(office, client, row), "adopted"
+        if not workflow_run:
+            inputs = {"issue": str(row.issue), "session": row.id}
+            workflow_run = actions.dispatch(client, office.settings.workflow_file, row.default_branch, inputs)
+            how = "dispatched"
+    except UnknownOutcome:
+        office.queue.later(row.id, row.state.seq, office.clock() + min(AFTER_DISPATCH, office.settings.poll_seconds))
+        return
+    except NotFound:
+        file = office.settings.workflow_file
+        _give_up(office, row, f"the default branch has no .github/workflows/{file}: add it as the README shows, then retry")
+        return
+    except SetupError as error:
+        _give_up(office, row, f"no workflow run could be started: {str(error).rstrip('.')}")
+        return
+    _bind(office, row, workflow_run, how)
+
+
+def _give_up(office: Office, row: Row, why: str) -> None:
+    office.change(row.id, lambda state: given_up(state, why, office.at) if state.seq == row.state.seq else state)
+    office.show(row.id)
+
+
+def _bind(office: Office, row: Row, workflow_run: int, how: str) -> None:
+    def move(state: SessionState) -> SessionState:
+        idle = state.standing == "working" and not state.working_run
+        return taken(state, workflow_run, office.at) if idle else state
+
+    now = office.change(row.id, move)
+    if now.state.working_run == workflow_run:
+        office.telemetry.tell(Dispatched(row.id, workflow_run, how))
+        office.show(row.id)
+        office.queue.later(row.id, now.state.seq, office.clock() + office.settings.poll_seconds)
+    elif now.state.standing == "over":  # stopped meanwhile
+        actions.cancel(office.access.of(row), workflow_run)
+
+
+def _asked_for(office: Office, client: Client, row: Row) -> int:
+    """A workflow run that this App asked for since `asked_at` and that belongs to no session; 0 for none.
+
+    Only one session of a repository is dispatched at a time, so it can only be this one's. A title that names another session
+    (the caller workflow's `run-name`) says that it is not.
+    """
+    since = datetime.fromtimestamp(row.asked_at - EARLIER, UTC)
+    bound = office.queue.bound(row.repo_id)
+    found = client.pages(
+        f"actions/workflows/{quoted(office.settings.workflow_file)}/runs",
+        "workflow_runs",
+        event="workflow_dispatch",
+        actor=office.access.bot,
+        created=f">={since:%Y-%m-%dT%H:%M:%SZ}",
+    )
+    free = [item for item in found if int(item["id"]) not in bound and item["status"] != "completed"]
+    ours = [int(item["id"]) for item in free if set(_SESSION.findall(str(item.get("display_title") or ""))) <= {row.id}]
+    return min(ours, default=0)
+
+
+def watch(office: Office, row: Row) -> None:
+    """Look at the workflow run of a session; where it ended without settling, run it again once, then ask for a person."""
+    client = office.access.of(row)
+    number = row.state.working_run
+    try:
+        run = actions.run(client, number)
+    except NotFound:
+        run = None
+    if run is not None and not run.over:
+        if row.state.standing == "over":
+            end_work(office, row)
+        office.queue.later(row.id, row.state.seq, office.clock() + office.settings.poll_seconds)
+        return
+    if run is not None and run.attempt == 1 and row.state.standing != "over" and _again(office, client, row):
+        return
+    office.telemetry.tell(Lost(row.id, number, "given up"))
+    _end(office, row, _spenders(client, number) if run is not None else MODEL_JOBS)
+
+
+def _again(office: Office, client: Client, row: Row) -> bool:
+    """Whether GitHub runs the failed jobs again: the last one, which settles, is among them if it did not finish."""
+    try:
+        actions.rerun_failed(client, row.state.working_run)
+    except UnknownOutcome:
+        pass  # the next look sees which
+    except SetupError:  # refused; GitHub may have begun it already, though its answer said otherwise a moment ago
+        run = actions.run(client, row.state.working_run)
+        if run.over and run.attempt == 1:
+            return False
+    office.telemetry.tell(Lost(row.id, row.state.working_run, "rerun"))
+    office.queue.later(row.id, row.state.seq, office.clock() + min(RERUN_PAUSE, 4 * office.settings.poll_seconds))
+    return True
+
+
+def _spenders(client: Client, workflow_run: int) -> tuple[str, ...]:
+    """The jobs that held model keys and were not skipped: what they spent is not known, so it is all that they could."""
+    names = {job.name.rpartition(" / ")[2]: job.conclusion for job in actions.jobs(client, workflow_run)}
+    return tuple(name for name in MODEL_JOBS if names.get(name, "skipped") != "skipped")
+
+
+def _end(office: Office, row: Row, lost: Sequence[str]) -> None:
+    number = row.state.working_run
+
+    def move(state: SessionState) -> SessionState:
+        return given_up(state, SILENT, office.at, tuple(lost)) if state.working_run == number else state
+
+    office.change(row.id, move)
+    office.show(row.id)

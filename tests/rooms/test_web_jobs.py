@@ -1,0 +1,234 @@
+"""Workflow runs and the App: who may go on with a session, how it went, and what becomes of one that says nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from tests.rooms.app_here import OTHER_KEY, REPO_ID, SESSION, App, report, row, running, token
+from tests.rooms.small_github import REPOSITORY, Reply
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[App]:
+    with running(tmp_path) as made:
+        yield made
+
+
+REFUSALS = {
+    "no token": (None, 401),
+    "another key": ({"key": OTHER_KEY}, 401),
+    "another audience": ({"aud": "https://elsewhere.example.com"}, 401),
+    "another issuer": ({"iss": "https://elsewhere.example.com"}, 401),
+    "ended": ({"exp": 1_000_000_000, "iat": 999_999_000, "nbf": 999_999_000}, 401),
+    "another workflow": ({"job_workflow_ref": "evil/evil/.github/workflows/improve.yml@refs/heads/main"}, 403),
+    "a workflow of like name": ({"job_workflow_ref": "ostler/ostler/.github/workflows/improve.yml.yml@x"}, 403),
+    "a pull request": ({"event_name": "pull_request_target"}, 403),
+    "another branch": ({"ref": "refs/heads/feature"}, 403),
+    "another repository": ({"repository_id": "10", "repository": "o/other"}, 403),
+    "another run": ({"run_id": "78"}, 403),
+}
+
+
+class TestJobs:
+    CLAIM: ClassVar = {"issue": 42, "session": SESSION, "run_id": 77, "run_attempt": 1}
+
+    def claim(self, app: App, run: int = 77, **changes: Any) -> dict[str, Any]:
+        answer = app.ask("claim", {**self.CLAIM, "run_id": run}, token(run_id=str(run), **changes))
+        assert answer.status_code == 200, answer.text
+        said: dict[str, Any] = answer.json()
+        return said
+
+    @pytest.mark.parametrize("case", REFUSALS)
+    @pytest.mark.parametrize("endpoint", ["claim", "settle"])
+    def test_who_is_not_the_sessions_job_is_refused_without_effect(self, app: App, case: str, endpoint: str) -> None:
+        app.add(working_run=77)
+        changes, status = REFUSALS[case]
+        body = self.CLAIM if endpoint == "claim" else {"report": asdict(report())}
+        answer = app.ask(endpoint, body, token(**changes) if changes is not None else None)
+        assert answer.status_code == status, answer.text
+        assert app.state().seq == 0
+        assert app.hub.log == []
+
+    def test_the_dispatched_run_may_go_on_and_may_ask_twice(self, app: App) -> None:
+        app.add(working_run=77)
+        for _ in range(2):
+            said = self.claim(app)
+            assert (said["go"], said["state"]) == (True, asdict(app.state()))
+
+    def test_the_first_run_of_two_gets_the_session(self, app: App) -> None:
+        app.add()
+        first, second = self.claim(app, 77), self.claim(app, 78)
+        assert (first["go"], second["go"]) == (True, False)
+        assert "77" in second["why"]
+        assert app.office.queue.bound(REPO_ID) == {77, 78}
+        assert app.state().working_run == 77
+
+    def test_nobody_goes_on_before_github_shows_it(self, app: App) -> None:
+        app.add()
+        app.hub.trouble("POST", "check-runs", 403)
+        assert app.ask("claim", self.CLAIM, token()).status_code == 409
+        assert self.claim(app)["go"] is True
+        assert [check["status"] for check in app.hub.checks] == ["in_progress"]
+
+    @pytest.mark.parametrize("standing", ["waiting", "over"])
+    def test_a_session_that_does_not_work_goes_nowhere(self, app: App, standing: str) -> None:
+        app.add(standing=standing)
+        assert self.claim(app)["go"] is False
+
+    def test_a_lost_database_is_made_up_for_by_the_check_run(self, app: App) -> None:
+        head = app.hub.commit(app.hub.tree({}), [], "Begin ostler/issue-42-sums-3f9a1c2b")
+        app.hub.refs["ostler/issue-42-sums-3f9a1c2b"] = head
+        app.add(working_run=77)
+        lost = replace(row(working_run=77).state, anchor_sha=head)
+        app.office.change(SESSION, lambda state: replace(lost, seq=1, prev=state.digest))
+        app.office.show(SESSION)
+        held = app.state()
+        with app.office.database.begin() as connection:
+            for table in ("sessions", "states", "bindings"):
+                connection.exec_driver_sql(f"delete from {table}")  # noqa: S608 - names of ours
+        answer = app.ask("settle", {"report": asdict(report())}, token())
+        assert answer.status_code == 200, answer.text
+        assert app.state().prev == held.digest
+        assert (app.state().standing, app.state().spent) == ("waiting", 700_000)
+
+    def test_a_report_is_settled_once_and_shown(self, app: App) -> None:
+        app.add(working_run=77)
+        body = {"report": asdict(report())}
+        first, second = app.ask("settle", body, token()), app.ask("settle", body, token())
+        assert (first.status_code, second.status_code) == (200, 200)
+        assert first.json() == second.json() == {"state": asdict(app.state())}
+        assert (app.state().seq, app.state().working_run, app.state().standing) == (1, 0, "waiting")
+        check = app.hub.checks[0]
+        assert (check["conclusion"], check["external_id"]) == ("action_required", SESSION)
+        assert [action["identifier"] for action in check["actions"]] == ["approve-7f7f7f7f", "stop"]
+        assert len(app.hub.checks) == 1
+        assert app.hub.issue_labels == ["ostler:awaiting-approval"]
+
+    def test_a_report_that_could_not_be_shown_is_asked_for_again(self, app: App) -> None:
+        app.add(working_run=77)
+        app.hub.trouble("POST", "check-runs", 403)
+        assert app.ask("settle", {"report": asdict(report())}, token()).status_code == 409
+        assert app.office.held(SESSION).shown == 0
+        app.office.queue.at_once(SESSION)
+        app.worker.once()
+        assert app.office.held(SESSION).shown == 1
+        assert len(app.hub.checks) == 1
+
+    @pytest.mark.parametrize(
+        ("body", "status"),
+        [
+            ({"report": asdict(report(spent=1))}, 409),
+            ({"report": {}}, 422),
+            ({"report": {**asdict(report()), "more": 1}}, 422),
+            ({"report": {**asdict(report()), "spent": True}}, 422),
+            ([], 422),
+            ({"report": asdict(report(workflow_run=78))}, 403),
+        ],
+        ids=["forgets-money", "empty", "more", "bool", "list", "other-run"],
+    )
+    def test_what_is_no_report_of_this_run_is_refused(self, app: App, body: Any, status: int) -> None:
+        app.add(working_run=77, spent=500)
+        assert app.ask("settle", body, token()).status_code == status
+        assert app.state().seq == 0
+
+    def test_a_run_that_was_settled_does_not_settle_the_next(self, app: App) -> None:
+        app.add(working_run=88, artifact_run=77)
+        assert app.ask("settle", {"report": asdict(report())}, token()).status_code == 200
+        assert (app.state().working_run, app.state().seq) == (88, 0)
+
+    def test_a_token_is_good_for_one_request(self, app: App) -> None:
+        app.add(working_run=77)
+        one = token()
+        assert app.ask("settle", {"report": asdict(report())}, one).status_code == 200
+        assert app.ask("settle", {"report": asdict(report())}, one).status_code == 200  # its answer was lost
+        assert app.ask("settle", {"report": asdict(report(spent=900_000))}, one).status_code == 401
+
+    def test_a_stopped_session_stays_stopped_and_counts_what_was_spent(self, app: App) -> None:
+        app.add(
+            working_run=77,
+            standing="over",
+            stopped_by="ada",
+            run_state="DONE_FAILED_REQUIRES_HUMAN_REVIEW",
+            outcome="stopped by ada",
+        )
+        assert app.ask("settle", {"report": asdict(report(standing="working"))}, token()).status_code == 200
+        state = app.state()
+        assert (state.standing, state.spent, state.working_run) == ("over", 700_000, 0)
+
+    @pytest.mark.parametrize("path", ["/api/jobs/finish", "/api/jobs/", "/", "/docs"])
+    def test_there_is_nothing_else(self, app: App, path: str) -> None:
+        assert app.post(path, b"{}", {}).status_code in (404, 405)
+
+
+class TestWatching:
+    def run(self, app: App, status: str, attempt: int = 1, conclusion: str | None = None) -> None:
+        about = {"id": 77, "status": status, "conclusion": conclusion, "run_attempt": attempt, "event": "workflow_dispatch"}
+        about |= {"head_branch": "main", "html_url": "https://x", "created_at": "2026-11-21T11:40:00Z"}
+        app.hub.on("GET", f"/repos/{REPOSITORY}/actions/runs/77", Reply(200, about))
+
+    def look(self, app: App) -> None:
+        app.office.queue.at_once(SESSION)
+        app.worker.once()
+
+    def test_a_run_that_ended_in_silence_is_run_again_once_then_a_person_is_asked(self, app: App) -> None:
+        app.add(working_run=77)
+        app.hub.on("POST", f"/repos/{REPOSITORY}/actions/runs/77/rerun-failed-jobs", Reply(201, {}))
+        listed = [{"id": 1, "name": "improve / build", "status": "completed", "conclusion": "failure"}]
+        app.hub.on("GET", f"/repos/{REPOSITORY}/actions/runs/77/jobs", Reply(200, {"jobs": listed}))
+        self.run(app, "in_progress")
+        self.look(app)
+        assert app.state().seq == 0
+        self.run(app, "completed", 1, "failure")
+        self.look(app)
+        assert (app.state().working_run, len(app.hub.asked("POST", "rerun-failed-jobs"))) == (77, 1)
+        self.run(app, "completed", 2, "failure")
+        self.look(app)
+        state = app.state()
+        assert (state.standing, state.working_run, state.lost) == ("waiting", 0, "build")
+        assert [(check["status"], check["conclusion"]) for check in app.hub.checks] == [("completed", "action_required")]
+        assert app.hub.issue_labels == ["ostler:needs-human"]
+        assert len(app.hub.asked("POST", "rerun-failed-jobs")) == 1
+
+    def test_a_run_that_is_gone_is_given_up(self, app: App) -> None:
+        app.add(working_run=77)
+        self.look(app)
+        assert (app.state().standing, app.state().lost) == ("waiting", "plan,build,audit")
+
+    def test_a_run_is_dispatched_bound_and_shown(self, app: App) -> None:
+        app.add()
+        place = f"/repos/{REPOSITORY}/actions/workflows/ostler.yml"
+        app.hub.on("GET", f"{place}/runs", Reply(200, {"workflow_runs": []}))
+        app.hub.on("POST", f"{place}/dispatches", Reply(200, {"workflow_run_id": 77}))
+        app.worker.once()
+        assert app.hub.asked("POST", "dispatches")[0].body["inputs"] == {"issue": "42", "session": SESSION}
+        assert (app.state().working_run, app.office.held(SESSION).lane) == (77, "running")
+        assert app.hub.issue_labels == ["ostler:planning"]
+
+    def test_a_run_that_was_asked_for_before_a_crash_is_adopted(self, app: App) -> None:
+        app.add()
+        assert app.office.queue.claim(time.time()) is not None  # and then the App died, after asking GitHub
+        place = f"/repos/{REPOSITORY}/actions/workflows/ostler.yml"
+        others = [
+            {"id": 70, "status": "completed"},
+            {"id": 76, "status": "queued", "display_title": "issue-9-00000000_20261121_000000"},
+        ]
+        found = [*others, {"id": 77, "status": "in_progress", "display_title": "Fix it"}]
+        app.hub.on("GET", f"{place}/runs", Reply(200, {"workflow_runs": found}))
+        app.office.queue.release()
+        app.worker.once()
+        assert app.state().working_run == 77
+        assert app.hub.asked("POST", "dispatches") == []
+
+    def test_a_workflow_that_cannot_be_started_is_said(self, app: App) -> None:
+        app.add()
+        place = f"/repos/{REPOSITORY}/actions/workflows/ostler.yml"
+        app.hub.on("GET", f"{place}/runs", Reply(404, {"message": "Not Found"}))
+        app.worker.once()
+        assert app.state().standing == "waiting"
+        assert "ostler.yml" in app.state().outcome
