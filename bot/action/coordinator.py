@@ -1,0 +1,66 @@
+"""The App, as its jobs see it: asked who may go on, told how it went. A job proves itself with GitHub's token for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+from urllib.parse import urlsplit
+
+from bot.action.settings import ActionSettings
+from bot.core.errors import PolicyError, SetupError, TransientError
+from bot.core.session import SessionState, read_state
+from bot.core.settling import Report
+from bot.github import oidc
+
+SECONDS = 30.0
+TRIES = 6
+
+
+class Coordinator:
+    """The App at the address that the caller workflow names."""
+
+    def __init__(self, given: ActionSettings, sleep: Callable[[float], None] = time.sleep) -> None:
+        parts = urlsplit(given.coordinator)
+        here = parts.hostname in ("127.0.0.1", "localhost")
+        if not parts.hostname or parts.scheme not in ("https", "http") or (parts.scheme == "http" and not here):
+            raise SetupError(f"coordinator: {given.coordinator!r} is no https address: name the App's.")
+        self.origin = f"{parts.scheme}://{parts.netloc}"
+        self._given, self._sleep = given, sleep
+
+    def claim(self) -> tuple[SessionState | None, str]:
+        """The session that this workflow run is to go on with, or None and why not."""
+        given = self._given
+        body = {"issue": given.issue, "session": given.session, "run_id": given.run_id, "run_attempt": given.run_attempt}
+        said = self._ask("claim", body)
+        return (read_state(said.get("state")), "") if said.get("go") is True else (None, str(said.get("why", "")))
+
+    def settle(self, report: Report) -> SessionState:
+        """Tell how the workflow run went; the state after it."""
+        return read_state(self._ask("settle", {"report": asdict(report)}).get("state"))
+
+    def _ask(self, what: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Asked again where no answer came: both questions may be asked twice."""
+        import httpx  # noqa: PLC0415 - only two jobs need it
+
+        for attempt in range(1, TRIES + 1):
+            given = self._given
+            token = oidc.request_token(given.id_token_url, given.id_token.get_secret_value(), self.origin)
+            try:
+                with httpx.Client(trust_env=False, timeout=SECONDS, follow_redirects=False) as client:
+                    answer = client.post(
+                        f"{self.origin}/api/jobs/{what}", json=body, headers={"authorization": f"Bearer {token}"}
+                    )
+            except httpx.TransportError as error:
+                problem = type(error).__name__
+            else:
+                if answer.status_code == 200:
+                    value = answer.json()
+                    return value if isinstance(value, dict) else {}
+                problem = f"HTTP {answer.status_code}"
+                if answer.status_code < 500 and answer.status_code != 429:
+                    raise PolicyError(f"The App at {self.origin} refuses this job ({problem}: {answer.text[:200]}).")
+            if attempt < TRIES:
+                self._sleep(2.0 ** (attempt - 1))
+        raise TransientError(f"The App at {self.origin} does not answer ({problem}): see that it runs, then re-run this job.")

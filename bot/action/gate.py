@@ -1,0 +1,301 @@
+"""The job gate: who asks, may they, what exactly was asked, and how far is it. It runs no code of the repository."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bot.action.coordinator import Coordinator
+from bot.action.handover import ALLOWED, CONFIG, MAX_BYTES, encoded, mark, unpack
+from bot.action.outputs import outputs_of, summarise
+from bot.action.settings import ActionSettings
+from bot.config import VENDORS, Settings, parse_config, run_settings
+from bot.core.budget import MICRO
+from bot.core.effects import AskPerson
+from bot.core.errors import BadInput, PolicyError, SetupError
+from bot.core.events import Answered, BudgetRaised, JobLost, RoomFailed, RunRequested, StopRequested
+from bot.core.jobs import MODEL_JOBS, Job
+from bot.core.selection import triage
+from bot.core.session import SessionState, branch, is_branch_of
+from bot.core.settling import taken
+from bot.core.ticket import Ticket, freeze
+from bot.core.triage_fixers import fixers_for
+from bot.core.triggers import Intent, IssueFacts, Refusal, commanded, edited_since, started
+from bot.github import actions, artifacts, facts
+from bot.github.client import Client, NotFound
+from bot.loop.driver import Driver
+from bot.loop.settling import recover
+from bot.rooms import utc_now
+from bot.store.envelope import Key
+from bot.store.journal import Journal
+from bot.store.session import Metadata, SessionFolder
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What this workflow run is to do: go on in `state`, which is new where nothing was spent or kept so far."""
+
+    state: SessionState
+    intent: Intent
+    fresh: bool
+
+
+def gate(given: ActionSettings, environment: Settings, client: Client) -> dict[str, str]:
+    """Decide whether this workflow run goes on, and hand over the session."""
+    about = client.get("")
+    found = facts.issue(client, given.issue)
+    claim = _claimed(given, client, about, found) if given.coordinator else _claimed_here(given, client, about, found)
+    if isinstance(claim, Refusal):
+        print(f"Nothing to do: {claim.why}.", flush=True)
+        summarise(given, None, f"Nothing to do: {claim.why}.")
+        if not claim.say:
+            return {"go": "false", "next": "", "session_id": ""}
+        return {
+            "go": "true",
+            "next": "post",
+            "session_id": "",
+            "reply": f"refusal {claim.say}",
+            "state": encoded(_nothing(given, about)),
+        }
+    if claim.intent.verb in ("status", "help"):
+        return {"go": "true", "next": "post", "session_id": "", "reply": claim.intent.verb, "state": encoded(claim.state)}
+    if given.dry_run:
+        print(f"Dry run: session {claim.state.session} would {'begin' if claim.fresh else 'go on'}.", flush=True)
+        return {"go": "false", "next": "", "session_id": "", "reply": ""}
+    if claim.fresh:
+        return _begin(given, environment, client, about, found, claim)
+    return _go_on(given, environment, client, claim)
+
+
+# --- may it go on? ---
+
+
+def _claimed(given: ActionSettings, client: Client, about: Mapping[str, Any], found: IssueFacts) -> Claim | Refusal:
+    """By the App's word; what was labelled is looked at here all the same."""
+    state, why = Coordinator(given).claim()
+    if state is None:
+        return Refusal(why or "the App says no")
+    if (state.repo_id, state.issue) != (about["id"], given.issue):
+        return Refusal("the App speaks of another issue")
+    if state.artifact:
+        return Claim(state, Intent("start", state.session, state.requested_by), fresh=False)
+    intent = started(about["id"], found)
+    if isinstance(intent, Refusal):
+        return intent
+    if intent.session != state.session:
+        return Refusal("the label was set again since")
+    return Claim(state, intent, fresh=True)
+
+
+def _claimed_here(given: ActionSettings, client: Client, about: Mapping[str, Any], found: IssueFacts) -> Claim | Refusal:
+    """Without an App: by the facts, and by the signed state that the last workflow run left in a check run."""
+    key = Key.from_secret(given.state_key.get_secret_value())
+
+    def known(session: str = "") -> SessionState | None:
+        return recover(client, [key], app_id=given.jobs_app_id, repo_id=about["id"], issue=given.issue, session=session)
+
+    if given.comment:
+        asked = facts.asked(client, given.issue, given.comment)
+        if asked is None:
+            return Refusal("the comment is no command")
+        state = known()
+        intent = commanded(asked, state, edited=state is not None and edited_since(found, state.session))
+        if isinstance(intent, Refusal):
+            return intent
+        if intent.verb in ("status", "help"):
+            return Claim(state or _nothing(given, about), intent, fresh=False)
+        return _free(given, client, state, intent) if state else Refusal("there is no session")
+    if given.session:
+        state = known(given.session)
+        if state is None or state.standing != "working":
+            return Refusal("there is no session of that name that could go on")
+        return _free(given, client, state, Intent("start", state.session, state.requested_by))
+    intent = started(about["id"], found)
+    if isinstance(intent, Refusal):
+        return intent
+    if (state := known(intent.session)) is not None:
+        return _free(given, client, state, intent) if state.standing == "working" else Refusal("that label was answered before")
+    return Claim(_new(given, about, found, intent), intent, fresh=True)
+
+
+def _nothing(given: ActionSettings, about: Mapping[str, Any]) -> SessionState:
+    return SessionState(about["id"], given.issue, "", 0, "", "")
+
+
+def _new(given: ActionSettings, about: Mapping[str, Any], found: IssueFacts, intent: Intent) -> SessionState:
+    if found.labelled is None:
+        raise SetupError("The issue has no label event.")
+    name = branch(given.issue, found.title, intent.session)
+    return SessionState(about["id"], given.issue, intent.session, found.labelled.id, intent.by, name, standing="working")
+
+
+def _free(given: ActionSettings, client: Client, state: SessionState, intent: Intent) -> Claim | Refusal:
+    """One workflow run at a time. One that ended without a word has lost what its model jobs spent."""
+    if state.working_run in (0, given.run_id):
+        return Claim(state, intent, fresh=False)
+    other = actions.run(client, state.working_run)
+    if not other.over:
+        return Refusal("another workflow run works on this session")
+    lost = ",".join(
+        name
+        for job in actions.jobs(client, state.working_run)
+        if (name := job.name.rpartition(" / ")[2]) in MODEL_JOBS and job.conclusion != "skipped"
+    )
+    return Claim(replace(state, lost=lost), intent, fresh=False)
+
+
+# --- a new session ---
+
+
+def _begin(
+    given: ActionSettings,
+    environment: Settings,
+    client: Client,
+    about: Mapping[str, Any],
+    found: IssueFacts,
+    claim: Claim,
+) -> dict[str, str]:
+    """Freeze the ticket and begin the journal. What is wrong with them ends the run with its reason, for people to read."""
+    base = claim.state.base_sha or client.get(f"commits/{about['default_branch']}")["sha"]
+    raw, problem, config = None, "", parse_config(None)
+    try:
+        raw = _config(client, given.config_path, base)
+        config = parse_config(raw, given.config_path)
+        ticket = _ticket(found)
+    except (BadInput, PolicyError, SetupError) as error:
+        problem, ticket = str(error), Ticket(f"#{found.number}", "", f"#{found.number}", "")
+    settings = run_settings(environment, config, given.max_cost, vendors=VENDORS, repeat_proof=True)
+    state = replace(claim.state, base_sha=base, task_digest=ticket.digest)
+    request = RunRequested(state.session, "run-01", ticket, base, settings, secrets.token_hex(6), state.branch)
+    folder = _folder(given, raw, request, str(about["full_name"]))
+    journal = Journal(folder.journal_path, utc_now)
+    driver = Driver(journal, lambda run, effect: None, lambda run, effect: False)
+    driver.feed(request)
+    if problem:
+        driver.feed(RoomFailed("PrepareWorkspace", "environment", problem), journal.records[-1].seq)
+    return _handed_over(given, driver, journal, taken(state, given.run_id, utc_now()))
+
+
+def _ticket(found: IssueFacts) -> Ticket:
+    ticket = freeze(f"{found.title}\n\n{found.body}", f"#{found.number}")
+    if not fixers_for(ticket.title, ticket.body) and triage(ticket).vague:
+        raise BadInput(f"{ticket.title!r} is too vague to plan: say what should be different afterwards, and where.")
+    return ticket
+
+
+def _config(client: Client, path: str, base: str) -> bytes | None:
+    """The configuration at the base commit: what the label's setter could see, whatever was pushed since."""
+    try:
+        found = client.get(f"contents/{path}", ref=base)
+    except NotFound:
+        return None
+    try:
+        return base64.b64decode(found["content"])
+    except (KeyError, TypeError, binascii.Error) as error:
+        raise SetupError(f"{path} is no file: it holds Ostler's configuration, or is not there.") from error
+
+
+def _folder(given: ActionSettings, raw: bytes | None, request: RunRequested, repository: str) -> SessionFolder:
+    mark(given)
+    if raw is not None:
+        (given.out / CONFIG).write_bytes(raw)
+    folder = SessionFolder(given.out)
+    name = request.session.split("_", 1)[0]
+    folder.save(Metadata(name, request.session, repository, request.ticket.title, "running", utc_now()))
+    return folder
+
+
+# --- a session that goes on ---
+
+
+def _go_on(given: ActionSettings, environment: Settings, client: Client, claim: Claim) -> dict[str, str]:
+    """Take up the journal where it was left, and record what was said since."""
+    state = claim.state
+    folder = unpack(given, _left(client, state), state.journal_head, exact=True)
+    journal = Journal(folder.journal_path, utc_now)
+    driver = Driver(journal, lambda run, effect: None, lambda run, effect: False)
+    for job in (name for name in state.lost.split(",") if name):
+        if not driver.run.over:
+            driver.feed(JobLost(job, state.working_run or state.artifact_run))
+    state = replace(state, lost="")
+    if claim.intent.verb == "retry":
+        state = replace(state, restarts=0)
+    if claim.intent.verb == "stop" or state.stopped_by:
+        if not driver.run.over:
+            driver.feed(StopRequested(state.stopped_by or claim.intent.by))
+    elif driver.run.over and driver.run.state != "DONE_SUCCESS":
+        journal, driver, state = _again(given, environment, driver, journal, state)
+    else:
+        _answer(given, environment, driver, state, claim.intent)
+    return _handed_over(given, driver, journal, taken(state, given.run_id, utc_now()))
+
+
+def _left(client: Client, state: SessionState) -> dict[str, bytes]:
+    """The session's files. Where one job does everything its artifact has no id yet when the state is signed: it is looked up
+    in that workflow run alone, and the journal's digest says whether it is the one.
+
+    Raises:
+        SetupError: it is gone.
+    """
+    found, digest = state.artifact, state.artifact_digest
+    if not found:
+        listed = client.pages(f"actions/runs/{state.artifact_run}/artifacts", "artifacts")
+        found = max((item["id"] for item in listed if item["name"].startswith(f"ostler-{state.session}-")), default=0)
+    try:
+        return artifacts.download(client, found, run_id=state.artifact_run, digest=digest, allow=ALLOWED, max_bytes=MAX_BYTES)
+    except NotFound as error:
+        raise SetupError(
+            "The session's artifact is gone, so it cannot go on: take the label off and put it on again to start anew."
+        ) from error
+
+
+def _answer(given: ActionSettings, environment: Settings, driver: Driver, state: SessionState, intent: Intent) -> None:
+    """What a person said for what the run waits for."""
+    waiting = driver.run.waiting
+    if waiting is None:
+        return
+    digest, by = (intent.digest, intent.by) if intent.verb == "approve" else (state.approved_digest, state.approved_by)
+    if waiting.what == "approval" and digest == waiting.digest:
+        driver.answer(Answered(waiting.digest, "approved", by), AskPerson)
+    elif waiting.what == "budget":
+        config = parse_config(_kept(given), given.config_path)
+        cap = run_settings(environment, config, given.max_cost, vendors=VENDORS).max_cost
+        if cap > driver.run.ledger.run_cap:
+            driver.feed(BudgetRaised(cap, intent.by))
+
+
+def _kept(given: ActionSettings) -> bytes | None:
+    path = given.out / CONFIG
+    return path.read_bytes() if path.is_file() else None
+
+
+def _again(
+    given: ActionSettings, environment: Settings, driver: Driver, journal: Journal, state: SessionState
+) -> tuple[Journal, Driver, SessionState]:
+    """Another run of the session, for a run that is over does not begin again; what was spent stays spent."""
+    old, number = driver.run.request, state.runs + 1
+    journal.close()
+    journal.path.unlink()
+    request = replace(old, run=f"run-{number:02}", nonce=secrets.token_hex(6))
+    journal = Journal(given.out / "journal.jsonl", utc_now)
+    driver = Driver(journal, lambda run, effect: None, lambda run, effect: False)
+    driver.feed(request)
+    return journal, driver, replace(state, runs=number, earlier=state.spent)
+
+
+def _handed_over(given: ActionSettings, driver: Driver, journal: Journal, state: SessionState) -> dict[str, str]:
+    head = journal.records[-1].hash
+    journal.close()
+    run = driver.run
+    outputs = outputs_of(given, run, head)
+    state = replace(state, next_job=outputs["next"])
+    if not is_branch_of(state.branch, state.issue, state.session):
+        raise PolicyError("The session's branch is not one of Ostler's.")
+    print(f"Session {state.session}: next is {outputs['next']}, {run.ledger.spent / MICRO:.4f} dollars spent.", flush=True)
+    summarise(given, run, f"Next: {outputs['next']}.")
+    goes = str(outputs["next"] != Job.CONCLUDE or run.over).lower()
+    return outputs | {"go": goes, "base_sha": run.request.base_sha, "state": encoded(state), "reply": ""}

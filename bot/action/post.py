@@ -1,0 +1,55 @@
+"""The job post: puts the plan before people. Without an App it also makes the branch's first commit and its check run.
+
+It holds no model key and runs no code of the repository.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bot.action.handover import receive, run_of
+from bot.action.settings import ActionSettings
+from bot.core.errors import SetupError
+from bot.core.jobs import Job
+from bot.core.run import Run
+from bot.core.session import SessionState, asked_at
+from bot.github import comments, facts, refs
+from bot.github.client import Client
+from bot.loop.comments import help_reply, plan_comment, refusal, status_reply
+from bot.loop.settling import show
+
+
+def post(given: ActionSettings, client: Client) -> dict[str, str]:
+    """Post what the gate asked for: the answer to a command, or the plan."""
+    state, (reply, _, said) = given.session_state, given.reply.partition(" ")
+    if reply:
+        standing = state if state.session else None
+        text = refusal(said) if reply == "refusal" else help_reply() if reply == "help" else status_reply(standing)
+        comments.put(client, given.issue, f"reply-{given.comment}", state.session or "none", given.jobs_login, text)
+        return {}
+    run, _ = run_of(receive(given, exact=False))
+    if facts.stopped(client, given.issue, asked_at(state.session)):
+        return {"next": str(Job.CONCLUDE)}
+    outputs = {} if given.coordinator else _house(given, client, state, run)
+    if run.documents.plan is not None:
+        text = plan_comment(run, state, job_url=given.job_url)
+        comments.put(client, given.issue, "plan", state.session, given.jobs_login, text)
+    return outputs
+
+
+def _house(given: ActionSettings, client: Client, state: SessionState, run: Run) -> dict[str, str]:
+    """The branch's first commit and its check run; the last job puts the signed state into it."""
+    anchor = refs.anchor(client, state.branch, run.request.base_sha, state.session, asked_at(state.session))
+    if not anchor:
+        raise SetupError(f"The branch {state.branch} could not be made.")
+    if not state.artifact:
+        show(
+            client,
+            replace(state, anchor_sha=anchor),
+            app_id=given.jobs_app_id,
+            seal=None,
+            report=None,
+            details_url=given.job_url,
+            buttons=False,
+        )
+    return {"anchor_sha": anchor}

@@ -1,0 +1,74 @@
+"""The job publish: the proven and audited changeset becomes a branch and a draft pull request, over REST alone.
+
+It holds no model key, has no checkout, runs no git and no code of the repository.
+"""
+
+from __future__ import annotations
+
+from bot.action.handover import receive
+from bot.action.outputs import outputs_of, summarise
+from bot.action.settings import ActionSettings
+from bot.config import parse_config
+from bot.core.effects import Deliver
+from bot.core.errors import PolicyError
+from bot.core.events import Delivered, StopRequested
+from bot.core.jobs import Job, job_of
+from bot.core.run import Run
+from bot.core.session import SessionState, asked_at
+from bot.github import comments, facts
+from bot.github.client import Client
+from bot.github.publish import publish as put_on_branch
+from bot.github.publish import pull_request
+from bot.loop.comments import audit_comment, pull_body, pull_title
+from bot.loop.driver import Driver
+from bot.loop.perform import Rooms
+from bot.rooms import pricing, utc_now
+from bot.store.journal import Journal
+
+
+def publish(given: ActionSettings, client: Client) -> dict[str, str]:
+    """Deliver, unless somebody said stop.
+
+    Raises:
+        PolicyError: what would be published is not what was proved and audited.
+    """
+    state = given.session_state
+    folder = receive(given)
+    journal = Journal(folder.journal_path, utc_now)
+    try:
+        rooms = Rooms(pricing(parse_config(None)), publish=lambda run, effect: _deliver(given, client, state, run, effect))
+        driver = Driver(journal, rooms.perform, lambda run, effect: job_of(run, effect) == Job.PUBLISH)
+        run = driver.run
+        if run.changeset is None or run.changeset.digest != given.expect_changeset:
+            raise PolicyError("What would be published is not what was proved and audited: its digest is another.")
+        if by := facts.stopped(client, given.issue, asked_at(state.session)):
+            driver.feed(StopRequested(by))
+        else:
+            driver.drive()
+        summarise(given, driver.run, driver.run.outcome)
+        return outputs_of(given, driver.run, journal.records[-1].hash)
+    finally:
+        journal.close()
+
+
+def _deliver(given: ActionSettings, client: Client, state: SessionState, run: Run, effect: Deliver) -> Delivered:
+    """Branch, pull request, audit: each found before it is made, so that doing it twice does it once."""
+    if run.changeset is None:
+        raise PolicyError("There is nothing to publish.")
+    when, settings = asked_at(state.session), run.request.settings
+    head = put_on_branch(
+        client,
+        run.changeset,
+        tree=effect.tree,
+        base_sha=run.request.base_sha,
+        branch=effect.branch,
+        message=effect.message,
+        when=when,
+        denied=settings.denied_paths,
+        allowed=settings.allowed_paths,
+        tests_may_go=run.compiled.takes_tests_along,
+    )
+    base, text = str(client.get("")["default_branch"]), pull_body(run, state, job_url=given.job_url)
+    pull = pull_request(client, branch=effect.branch, head=head, base=base, title=pull_title(run), body=text)
+    comments.put(client, pull, "audit", state.session, given.jobs_login, audit_comment(run, state, job_url=given.job_url))
+    return Delivered(effect.branch, head, pull)

@@ -1,0 +1,141 @@
+"""Which jobs of improve.yml run, by its own conditions: wherever a session enters, and whatever became of the jobs before."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+import pytest
+
+from bot.core.jobs import Job
+from bot.demo.runner import workflow as reader
+from bot.demo.runner.expressions import Scope
+from tests.house.tree import ROOT
+
+ORDER = tuple(str(job) for job in Job)
+DIGEST = "d" * 64
+Needs = dict[str, dict[str, Any]]
+
+
+@cache
+def improve() -> reader.Workflow:
+    path = ".github/workflows/improve.yml"
+    return reader.read((ROOT / path).read_bytes(), path)
+
+
+def after(told: Mapping[str, Mapping[str, str]], *, failed: str = "", cancelled: bool = False) -> Needs:
+    """How the jobs end, by the file's own conditions: each that runs tells what `told` says, `failed` fails having told it."""
+    seen: Needs = {}
+    for name in ORDER:
+        job = improve().jobs[name]
+        needs = {each: seen[each] for each in job.needs}
+        status: dict[str, Callable[[], bool]] = {
+            "always": lambda: True,
+            "cancelled": lambda: cancelled,
+            "failure": lambda needs=needs: any(each["result"] == "failure" for each in needs.values()),  # type: ignore[misc]
+            "success": lambda needs=needs: all(each["result"] == "success" for each in needs.values()),  # type: ignore[misc]
+        }
+        runs = job.condition.holds(Scope({"needs": needs, "inputs": {}, "github": {}, "vars": {}}, status))
+        result = "failure" if name == failed else "success"
+        seen[name] = {"result": result if runs else "skipped", "outputs": dict(told.get(name, {})) if runs else {}}
+    return seen
+
+
+def ran(needs: Needs) -> list[str]:
+    return [name for name, each in needs.items() if each["result"] != "skipped"]
+
+
+def gate(then: str, digest: str = "") -> dict[str, str]:
+    return {"go": "true", "next": then, "session_id": "s", "changeset_digest": digest}
+
+
+def passes(then: str, digest: str = DIGEST) -> dict[str, str]:
+    return {"next": then, "verdict": "pass", "changeset_digest": digest}
+
+
+WHOLE = {
+    "gate": gate("plan"),
+    "plan": {"next": "build"},
+    "build": {"next": "prove", "changeset_digest": DIGEST},
+    "prove": passes("audit"),
+    "audit": passes("publish"),
+}
+
+
+def test_a_session_goes_through_all_jobs() -> None:
+    assert ran(after(WHOLE)) == list(ORDER)
+
+
+@pytest.mark.parametrize("at", ["build", "prove", "audit", "publish"])
+def test_a_session_enters_where_it_stopped(at: str) -> None:
+    later = ORDER[ORDER.index(at) :]
+    assert ran(after(WHOLE | {"gate": gate(at, DIGEST)})) == ["gate", "post", *later]
+
+
+def test_a_plan_that_waits_for_a_person_is_posted() -> None:
+    assert ran(after({"gate": gate("plan"), "plan": {"next": "post"}})) == ["gate", "plan", "post", "conclude"]
+
+
+def test_a_stop_seen_while_posting_ends_it() -> None:
+    assert ran(after(WHOLE | {"post": {"next": "conclude"}})) == ["gate", "plan", "post", "conclude"]
+
+
+def test_an_answer_to_a_command_needs_no_session() -> None:
+    assert ran(after({"gate": {"go": "true", "next": "post", "session_id": ""}})) == ["gate", "post"]
+
+
+def test_a_gate_that_says_no_ends_it() -> None:
+    assert ran(after(WHOLE | {"gate": {"go": "false", "next": "", "session_id": ""}})) == ["gate"]
+    assert ran(after(WHOLE | {"gate": {"go": "false", "next": "conclude", "session_id": "s"}})) == ["gate", "conclude"]
+
+
+def test_a_fixers_change_passes_the_audit_without_a_model() -> None:
+    assert ran(after(WHOLE | {"prove": passes("publish")})) == list(ORDER)
+
+
+@pytest.mark.parametrize("failed", ORDER[1:-1])
+def test_nothing_is_built_on_a_job_that_failed(failed: str) -> None:
+    """Even where it had already told what comes next. A plan that failed is still told about."""
+    done = ran(after(WHOLE, failed=failed))
+    assert done == [*ORDER[: ORDER.index(failed) + 1], *(["post"] if failed == "plan" else []), "conclude"]
+
+
+def test_a_cancelled_workflow_run_is_concluded() -> None:
+    assert ran(after(WHOLE, cancelled=True))[-1] == "conclude"
+    assert "publish" not in ran(after(WHOLE, cancelled=True))
+
+
+def test_a_gate_that_died_leaves_nothing_to_conclude() -> None:
+    assert ran(after({}, failed="gate")) == ["gate"]
+
+
+def test_only_what_was_proved_and_audited_is_published() -> None:
+    """Every way to enter, every digest and every verdict: what a job tells can be wrong or missing."""
+    other, count = "e" * 64, 0
+    outcomes = (DIGEST, other, "fail")
+    entries = ("plan", "build", "prove", "audit", "publish")
+    for at, known, made, proved, audited in itertools.product(entries, (DIGEST, ""), (DIGEST, other, ""), outcomes, outcomes):
+        told = WHOLE | {
+            "gate": gate(at, known),
+            "build": {"next": "prove", "changeset_digest": made},
+            "prove": passes("audit", proved) if proved != "fail" else passes("audit") | {"verdict": "fail"},
+            "audit": passes("publish", audited) if audited != "fail" else passes("publish") | {"verdict": "fail"},
+        }
+        needs = after(told)
+        of = {name: needs[name]["outputs"].get("changeset_digest", "") for name in ("build", "prove", "audit")}
+        ends = {of[name] if needs[name]["result"] != "skipped" else known for name in of}
+        verdicts = {needs[name]["outputs"]["verdict"] for name in ("prove", "audit") if needs[name]["result"] != "skipped"}
+        allowed = len(ends) == 1 and ends != {""} and verdicts <= {"pass"}
+        assert ("publish" in ran(needs)) == allowed, told
+        count += allowed
+    assert count
+
+
+@pytest.mark.parametrize("liar", ["plan", "build", "prove"])
+def test_no_job_can_send_the_session_past_its_judges(liar: str) -> None:
+    """Not even within one workflow run by naming a job further on: whoever made something does not judge it."""
+    for then in ("prove", "audit", "publish"):
+        needs = after(WHOLE | {liar: passes(then)} | ({"prove": {}, "audit": {}} if liar != "prove" else {"audit": {}}))
+        assert "publish" not in ran(needs)
