@@ -10,6 +10,9 @@ RUN python -I -m venv /opt/ostler \
 COPY pyproject.toml README.md LICENSE ./
 COPY bot ./bot
 COPY templates ./templates
+COPY action.yml ./
+COPY .github/workflows/improve.yml ./.github/workflows/improve.yml
+COPY docs/workflows ./docs/workflows
 RUN /opt/ostler/bin/python -I -m pip install --no-index --no-deps --no-build-isolation /src
 
 

@@ -76,7 +76,7 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A workflow run ended without settling. `what` was done about it: rerun or given up."""
+    """A workflow run ended without settling. `what` was done about it: rerun, begun anew or given up."""
 
     session: str
     workflow_run: int

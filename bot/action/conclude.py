@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 
 from bot.action.coordinator import Coordinator
-from bot.action.handover import had_by, receive, run_of
+from bot.action.handover import NOT_BELIEVED, had_by, receive, run_of
 from bot.action.outputs import summarise
 from bot.action.settings import ActionSettings
-from bot.core.errors import SetupError
+from bot.core.errors import BugError, PolicyError, SetupError
 from bot.core.jobs import MODEL_JOBS, Job, next_job, waits
 from bot.core.machines import RunState
 from bot.core.run import Run
@@ -20,9 +20,9 @@ from bot.core.settling import PhaseLine, Report, settle
 from bot.core.summary import budget_line, phase_rows
 from bot.core.triggers import moment
 from bot.github import actions, comments, facts
-from bot.github.client import Client
+from bot.github.client import Client, repeatable
 from bot.loop.comments import status_comment
-from bot.loop.settling import anchor_of, show
+from bot.loop.settling import anchor_of, recover, show
 from bot.rooms import utc_now
 from bot.store.envelope import Key, seal
 from bot.store.session import SessionFolder
@@ -34,30 +34,69 @@ ENDED_BADLY = ("failure", "cancelled", "timed_out")
 def conclude(given: ActionSettings, client: Client) -> dict[str, str]:
     """Settle the workflow run."""
     state = given.session_state
-    folder = receive(given, exact=False)
-    report = report_of(given, state, folder, _results(given.needs))
+    report = _reported(given, state, _results(given.needs))
     if report.standing != "over" and (by := facts.stopped(client, given.issue, asked_at(state.session))):
         report = replace(report, standing="over", run_state=str(STOPPED), outcome=f"stopped by {by}")
-    after = Coordinator(given).settle(report) if given.coordinator else _settle_here(given, client, state, report)
+
+    def text_of(settled: SessionState) -> str:
+        return status_comment(settled, report, seconds=seconds, job_url=given.job_url)
+
     seconds = (datetime.now(UTC) - moment(asked_at(state.session))).total_seconds()
-    text = status_comment(after, report, seconds=seconds, job_url=given.job_url)
-    comments.put(client, given.issue, "status", state.session, given.jobs_login, text)
+    said = ""
+    if given.coordinator and given.run_attempt == 1:  # what is settled is not looked at again, so this is said before
+        said = _say(given, client, text_of(settle(state, report, utc_now())))
+    after = Coordinator(given).settle(report) if given.coordinator else _settle_here(given, client, state, report)
+    text = text_of(after)
+    if text != said:
+        _say(given, client, text)
     summarise(given, None, text.split("\n", 1)[0])
     if not given.coordinator and after.standing == "working":
-        actions.dispatch(
-            client,
-            given.workflow_file,
-            str(client.get("")["default_branch"]),
-            {"issue": str(given.issue), "session": state.session},
-        )
+        _go_on(given, client, after)
     return {"conclusion": after.standing, "run_state": after.run_state, "session_id": after.session, "next": after.next_job}
+
+
+def _say(given: ActionSettings, client: Client, text: str) -> str:
+    comments.put(client, given.issue, "status", given.session_state.session, given.jobs_login, text)
+    return text
+
+
+def _go_on(given: ActionSettings, client: Client, state: SessionState) -> None:
+    """Ask for the next workflow run, again when in doubt: of two, one waits for the other and then finds nothing to do."""
+    branch, inputs = str(client.get("")["default_branch"]), {"issue": str(given.issue), "session": state.session}
+    repeatable(lambda: actions.dispatch(client, given.workflow_file, branch, inputs), clock=client.clock)
+
+
+def _reported(given: ActionSettings, state: SessionState, ended: Mapping[str, str]) -> Report:
+    """By the journal that was left; where that is not the one that was handed over, by the state before."""
+    try:
+        return report_of(given, state, receive(given, exact=False), ended)
+    except (PolicyError, SetupError) as error:
+        return _unread(given, state, str(error), ended)
+    except BugError as error:
+        return _unread(given, state, f"The session's journal tells of what cannot have been: {error}.", ended)
+
+
+def _unread(given: ActionSettings, state: SessionState, why: str, ended: Mapping[str, str]) -> Report:
+    """What was left is not believed: the session goes back to what it last was, and a person has to look. What its model jobs
+    spent is not known, so it is all that they could."""
+    spenders = [job for job in MODEL_JOBS if ended.get(job, "skipped") not in ("skipped", "")]
+    lost = ",".join(dict.fromkeys([*filter(None, state.lost.split(",")), *spenders]))
+    taken_over = {field.name for field in fields(Report)} & {field.name for field in fields(SessionState)}
+    kept = {name: getattr(state, name) for name in taken_over}
+    standing = "waiting" if state.artifact else "over"
+    changes = {
+        "standing": standing, "next_job": str(Job.CONCLUDE), "run_state": str(RunState.DONE_FAILED_POLICY_VIOLATION),
+        "outcome": given.refused or why, "lost": lost,
+    }  # fmt: skip
+    return Report(**kept | changes, workflow_run=given.run_id)
 
 
 def report_of(given: ActionSettings, state: SessionState, folder: SessionFolder, ended: Mapping[str, str]) -> Report:
     """What this workflow run did, from its journal and from how its jobs ended."""
     run, head = run_of(folder)
-    if problem := _claims_too_much(state, run, ended):
-        run = replace(run, state=RunState.DONE_FAILED_POLICY_VIOLATION, outcome=problem, pending=None, waiting=None, pull=0)
+    refused = given.refused if given.refused.startswith(NOT_BELIEVED) else ""
+    if problem := refused or _not_the_one_made(given, run) or _claims_too_much(state, run, ended):
+        return _unread(given, state, problem, ended)
     died = tuple(name for name in ended if ended[name] in ENDED_BADLY)
     known = had_by(folder, given.run_id)
     lost = ",".join(name for name in died if name in MODEL_JOBS and name not in known)
@@ -84,11 +123,20 @@ def report_of(given: ActionSettings, state: SessionState, folder: SessionFolder,
         budget_line=budget_line(run),
         head_sha=run.head_sha,
         pull=run.pull,
+        runs=state.runs,
+        earlier=state.earlier,
         lost=lost,
         died=died,
         phases=tuple(PhaseLine(row.kind, row.state, row.calls, row.cost) for row in phase_rows(run)),
         note=run.request.settings.note,
     )
+
+
+def _not_the_one_made(given: ActionSettings, run: Run) -> str:
+    """Why what the journal would have published is not what the build made, as that job told it."""
+    made = given.expect_changeset
+    same = run.changeset is None or not run.changeset.files or run.changeset.digest == made
+    return "" if same or not made else "the changeset is not the one that was made, by its digest"
 
 
 def _claims_too_much(state: SessionState, run: Run, ended: Mapping[str, str]) -> str:
@@ -97,6 +145,8 @@ def _claims_too_much(state: SessionState, run: Run, ended: Mapping[str, str]) ->
     stages = [Job.PLAN, Job.BUILD, Job.PROVE, Job.AUDIT, Job.PUBLISH, Job.CONCLUDE]
     reached = stages.index(Job(state.next_job)) if state.next_job in stages else 0
     while reached < len(stages) - 1 and ended.get(stages[reached], "skipped") not in ("skipped", ""):
+        if stages[reached] is Job.AUDIT and ended[Job.AUDIT] != "success":
+            break  # one that died may never have had the journal: what tells of its word may be the machine's before it
         reached += 1
     delivered = run.state is RunState.DONE_SUCCESS and run.changeset is not None and bool(run.changeset.files)
     claimed = Job.CONCLUDE if delivered else next_job(run)
@@ -122,7 +172,7 @@ def _settle_here(given: ActionSettings, client: Client, state: SessionState, rep
     anchor = state.anchor_sha or anchor_of(client, state.branch)
     if not anchor:
         raise SetupError(f"The branch {state.branch} is not there, so the state has no place: re-run the failed jobs.")
-    after = settle(replace(state, anchor_sha=anchor), report, utc_now())
+    after = _following(given, client, replace(state, anchor_sha=anchor), report, key)
     show(
         client,
         after,
@@ -133,3 +183,22 @@ def _settle_here(given: ActionSettings, client: Client, state: SessionState, rep
         buttons=False,
     )
     return after
+
+
+def _following(given: ActionSettings, client: Client, state: SessionState, report: Report, key: Key) -> SessionState:
+    """The state after `report`. A second attempt of this job may have settled before: then it is the same state, or the next.
+
+    Raises:
+        PolicyError: another workflow run went on with the session since, and what it spent would be forgotten.
+    """
+    after = settle(state, report, utc_now())
+    if given.run_attempt == 1:
+        return after
+    known = recover(client, [key], app_id=given.jobs_app_id, repo_id=state.repo_id, issue=state.issue, session=state.session)
+    if known is None or known.seq <= state.seq:
+        return after
+    if known.artifact_run != given.run_id:
+        raise PolicyError("Another workflow run went on with the session since, so this one is not told again.")
+    if replace(after, seq=known.seq, prev=known.prev, issued_at=known.issued_at) == known:
+        return known
+    return replace(after, seq=known.seq + 1, prev=known.digest)

@@ -32,7 +32,9 @@ def everything(given: ActionSettings, environment: Settings) -> dict[str, str]:
     parts = _Parts(given, environment)
     gate = parts.run(Job.GATE)
     if gate.get("go") != "true":
-        return dict(gate)
+        if gate.get("session_id"):
+            parts.run(Job.CONCLUDE)
+        return dict(parts.outputs)
     following = gate["next"]
     if following == Job.PLAN:
         following = parts.run(Job.PLAN).get("next", "")
@@ -96,7 +98,7 @@ class _Parts:
             "OSTLER_EXPECT_CHANGESET": seen.get("changeset_digest", ""), "OSTLER_REPLY": seen.get("reply", ""),
             "OSTLER_REFUSED": seen.get("refused", ""), "OSTLER_NEEDS": json.dumps(self._results),
             "OSTLER_JOBS_APP_ID": str(given.jobs_app_id), "OSTLER_JOBS_LOGIN": given.jobs_login,
-            "OSTLER_GITHUB_PAUSE": str(given.github_pause),
+            "OSTLER_GITHUB_PAUSE": str(given.github_pause), "OSTLER_ONE_MACHINE": "true",
             "GITHUB_API_URL": given.api_url, "GITHUB_SERVER_URL": given.server_url, "GITHUB_REPOSITORY": given.repository,
             "GITHUB_RUN_ID": str(given.run_id), "GITHUB_RUN_ATTEMPT": str(given.run_attempt),
             "GITHUB_EVENT_NAME": given.event_name, "GITHUB_WORKFLOW_REF": given.workflow_ref,

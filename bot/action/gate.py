@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import secrets
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,9 +23,10 @@ from bot.core.jobs import MODEL_JOBS, Job
 from bot.core.selection import triage
 from bot.core.session import SessionState, branch, is_branch_of
 from bot.core.settling import taken
+from bot.core.strategy import Settings as RunSettings
 from bot.core.ticket import Ticket, freeze
 from bot.core.triage_fixers import fixers_for
-from bot.core.triggers import Intent, IssueFacts, Refusal, commanded, edited_since, started
+from bot.core.triggers import Intent, IssueFacts, Refusal, commanded, edited_since, moment, started
 from bot.github import actions, artifacts, facts
 from bot.github.client import Client, NotFound
 from bot.loop.driver import Driver
@@ -134,18 +136,23 @@ def _new(given: ActionSettings, about: Mapping[str, Any], found: IssueFacts, int
 
 
 def _free(given: ActionSettings, client: Client, state: SessionState, intent: Intent) -> Claim | Refusal:
-    """One workflow run at a time. One that ended without a word has lost what its model jobs spent."""
-    if state.working_run in (0, given.run_id):
-        return Claim(state, intent, fresh=False)
-    other = actions.run(client, state.working_run)
-    if not other.over:
-        return Refusal("another workflow run works on this session")
-    lost = ",".join(
-        name
-        for job in actions.jobs(client, state.working_run)
-        if (name := job.name.rpartition(" / ")[2]) in MODEL_JOBS and job.conclusion != "skipped"
-    )
-    return Claim(replace(state, lost=lost), intent, fresh=False)
+    """One workflow run at a time. One that ended without settling has lost what its model jobs spent."""
+    lost = [name for name in state.lost.split(",") if name]
+    for number in _unsettled(given, client, state):
+        if not actions.run(client, number).over:
+            return Refusal("another workflow run works on this session")
+        names = {job.name.rpartition(" / ")[2]: job.conclusion for job in actions.jobs(client, number)}
+        lost += [name for name in MODEL_JOBS if names.get(name, "skipped") != "skipped"]
+    return Claim(replace(state, lost=",".join(lost)), intent, fresh=False)
+
+
+def _unsettled(given: ActionSettings, client: Client, state: SessionState) -> list[int]:
+    """The workflow runs that took the session up since it was last settled, by what their gates left. Whoever forges one of
+    these only makes the session poorer."""
+    settled = moment(state.issued_at).replace(microsecond=0)
+    left = client.pages("actions/artifacts", "artifacts", name=f"ostler-{state.session}-gate-1")
+    since = {int(item["workflow_run"]["id"]) for item in left if moment(item["created_at"]) >= settled}
+    return sorted(since - {given.run_id, state.artifact_run})
 
 
 # --- a new session ---
@@ -175,6 +182,7 @@ def _begin(
     journal = Journal(folder.journal_path, utc_now)
     driver = Driver(journal, lambda run, effect: None, lambda run, effect: False)
     driver.feed(request)
+    _give_up_lost(driver, state)
     if problem:
         driver.feed(RoomFailed("PrepareWorkspace", "environment", problem), journal.records[-1].seq)
     return _handed_over(given, driver, journal, taken(state, given.run_id, utc_now()))
@@ -215,23 +223,42 @@ def _folder(given: ActionSettings, raw: bytes | None, request: RunRequested, rep
 def _go_on(given: ActionSettings, environment: Settings, client: Client, claim: Claim) -> dict[str, str]:
     """Take up the journal where it was left, and record what was said since."""
     state = claim.state
-    folder = unpack(given, _left(client, state), state.journal_head, exact=True)
+    try:
+        folder = unpack(given, _left(client, state), state.journal_head, exact=True)
+    except (PolicyError, SetupError) as error:
+        return _refused(given, state, str(error))
     journal = Journal(folder.journal_path, utc_now)
     driver = Driver(journal, lambda run, effect: None, lambda run, effect: False)
-    for job in (name for name in state.lost.split(",") if name):
-        if not driver.run.over:
-            driver.feed(JobLost(job, state.working_run or state.artifact_run))
-    state = replace(state, lost="")
+    _give_up_lost(driver, state)
     if claim.intent.verb == "retry":
         state = replace(state, restarts=0)
     if claim.intent.verb == "stop" or state.stopped_by:
         if not driver.run.over:
             driver.feed(StopRequested(state.stopped_by or claim.intent.by))
     elif driver.run.over and driver.run.state != "DONE_SUCCESS":
-        journal, driver, state = _again(given, environment, driver, journal, state)
+        old = driver.run.request
+        request = replace(old, settings=_budget_now(given, environment, client, old.settings))
+        journal, driver, state = _again(given, request, journal, state)
     else:
-        _answer(given, environment, driver, state, claim.intent)
+        _answer(given, environment, driver, state, claim.intent, client)
     return _handed_over(given, driver, journal, taken(state, given.run_id, utc_now()))
+
+
+def _refused(given: ActionSettings, state: SessionState, why: str) -> dict[str, str]:
+    """What the session left is gone or not what it left: nothing goes on, and the last job says so."""
+    print(f"Session {state.session}: {why}", flush=True)
+    shutil.rmtree(given.out, ignore_errors=True)
+    summarise(given, None, why)
+    state = taken(state, given.run_id, utc_now())
+    outputs = {"go": "false", "next": str(Job.CONCLUDE), "session_id": state.session}
+    return outputs | {"state": encoded(state), "refused": " ".join(why.split()), "reply": ""}
+
+
+def _give_up_lost(driver: Driver, state: SessionState) -> None:
+    """Jobs that left no journal may have spent all they could."""
+    for job in (name for name in state.lost.split(",") if name):
+        if not driver.run.over:
+            driver.feed(JobLost(job, state.working_run or state.artifact_run))
 
 
 def _left(client: Client, state: SessionState) -> dict[str, bytes]:
@@ -242,18 +269,22 @@ def _left(client: Client, state: SessionState) -> dict[str, bytes]:
         SetupError: it is gone.
     """
     found, digest = state.artifact, state.artifact_digest
-    if not found:
-        listed = client.pages(f"actions/runs/{state.artifact_run}/artifacts", "artifacts")
-        found = max((item["id"] for item in listed if item["name"].startswith(f"ostler-{state.session}-")), default=0)
     try:
-        return artifacts.download(client, found, run_id=state.artifact_run, digest=digest, allow=ALLOWED, max_bytes=MAX_BYTES)
+        if not found:
+            listed = client.pages(f"actions/runs/{state.artifact_run}/artifacts", "artifacts")
+            found = max((item["id"] for item in listed if item["name"].startswith(f"ostler-{state.session}-")), default=0)
+        return artifacts.download(
+            client, found, run_id=state.artifact_run, digest=digest or None, allow=ALLOWED, max_bytes=MAX_BYTES
+        )
     except NotFound as error:
         raise SetupError(
             "The session's artifact is gone, so it cannot go on: take the label off and put it on again to start anew."
         ) from error
 
 
-def _answer(given: ActionSettings, environment: Settings, driver: Driver, state: SessionState, intent: Intent) -> None:
+def _answer(
+    given: ActionSettings, environment: Settings, driver: Driver, state: SessionState, intent: Intent, client: Client
+) -> None:
     """What a person said for what the run waits for."""
     waiting = driver.run.waiting
     if waiting is None:
@@ -262,25 +293,31 @@ def _answer(given: ActionSettings, environment: Settings, driver: Driver, state:
     if waiting.what == "approval" and digest == waiting.digest:
         driver.answer(Answered(waiting.digest, "approved", by), AskPerson)
     elif waiting.what == "budget":
-        config = parse_config(_kept(given), given.config_path)
-        cap = run_settings(environment, config, given.max_cost, vendors=VENDORS).max_cost
+        cap = _budget_now(given, environment, client, driver.run.request.settings).max_cost
         if cap > driver.run.ledger.run_cap:
             driver.feed(BudgetRaised(cap, intent.by))
 
 
-def _kept(given: ActionSettings) -> bytes | None:
-    path = given.out / CONFIG
-    return path.read_bytes() if path.is_file() else None
+def _budget_now(given: ActionSettings, environment: Settings, client: Client, old: RunSettings) -> RunSettings:
+    """`old` with the money of the configuration that the default branch has by now: whoever may write there can raise it.
+    Nothing else that changed since counts in a session that has begun; a configuration that is none changes nothing."""
+    try:
+        raw = _config(client, given.config_path, str(client.get("")["default_branch"]))
+        now = run_settings(environment, parse_config(raw, given.config_path), given.max_cost, vendors=VENDORS)
+    except (BadInput, SetupError) as error:
+        print(f"The budget stays as it was: {error}", flush=True)
+        return old
+    return replace(old, max_cost=now.max_cost, call_cap=now.call_cap)
 
 
 def _again(
-    given: ActionSettings, environment: Settings, driver: Driver, journal: Journal, state: SessionState
+    given: ActionSettings, request: RunRequested, journal: Journal, state: SessionState
 ) -> tuple[Journal, Driver, SessionState]:
     """Another run of the session, for a run that is over does not begin again; what was spent stays spent."""
-    old, number = driver.run.request, state.runs + 1
+    number = state.runs + 1
     journal.close()
     journal.path.unlink()
-    request = replace(old, run=f"run-{number:02}", nonce=secrets.token_hex(6))
+    request = replace(request, run=f"run-{number:02}", nonce=secrets.token_hex(6))
     journal = Journal(given.out / "journal.jsonl", utc_now)
     driver = Driver(journal, lambda run, effect: None, lambda run, effect: False)
     driver.feed(request)
@@ -292,7 +329,7 @@ def _handed_over(given: ActionSettings, driver: Driver, journal: Journal, state:
     journal.close()
     run = driver.run
     outputs = outputs_of(given, run, head)
-    state = replace(state, next_job=outputs["next"])
+    state = replace(state, next_job=outputs["next"], lost="")
     if not is_branch_of(state.branch, state.issue, state.session):
         raise PolicyError("The session's branch is not one of Ostler's.")
     print(f"Session {state.session}: next is {outputs['next']}, {run.ledger.spent / MICRO:.4f} dollars spent.", flush=True)

@@ -26,6 +26,14 @@ MAX_BYTES = 200_000_000
 """The journal holds every tool result of a run; a long one has some ten megabytes."""
 
 
+NOT_BELIEVED = "What was handed over is not believed: "
+"""Begins every refusal of a job that was given something else than the job before made, so that the last job hears it."""
+
+
+def disbelieved(why: str) -> PolicyError:
+    return PolicyError(f"{NOT_BELIEVED}{why}")
+
+
 def receive(given: ActionSettings, *, exact: bool = True) -> SessionFolder:
     """The session's folder as the job before left it, now this job's to go on with.
 
@@ -50,12 +58,15 @@ def unpack(given: ActionSettings, files: Mapping[str, bytes], head: str, *, exac
         path.write_bytes(content)
     folder = SessionFolder(given.out)
     if not folder.journal_path.is_file():
-        raise PolicyError("The session's artifact holds no journal: it is not one that Ostler made.")
-    journal = Journal(folder.journal_path, utc_now)
+        raise disbelieved("the session's artifact holds no journal.")
+    try:
+        journal = Journal(folder.journal_path, utc_now)
+    except SetupError as error:
+        raise disbelieved(f"the session's journal, {str(error).rpartition('journal.jsonl, ')[2]}") from error
     hashes = [record.hash for record in journal.records]
     journal.close()
     if not head or head not in (hashes[-1:] if exact else hashes) or not set(given.journal_known.split()) <= set(hashes):
-        raise PolicyError("The session's journal is not the one that was handed over: its digest is another.")
+        raise disbelieved("the session's journal is another, by its digest.")
     mark(given)
     return folder
 

@@ -5,7 +5,7 @@ It holds no model key, has no checkout, runs no git and no code of the repositor
 
 from __future__ import annotations
 
-from bot.action.handover import receive
+from bot.action.handover import disbelieved, receive
 from bot.action.outputs import outputs_of, summarise
 from bot.action.settings import ActionSettings
 from bot.config import parse_config
@@ -40,7 +40,7 @@ def publish(given: ActionSettings, client: Client) -> dict[str, str]:
         driver = Driver(journal, rooms.perform, lambda run, effect: job_of(run, effect) == Job.PUBLISH)
         run = driver.run
         if run.changeset is None or run.changeset.digest != given.expect_changeset:
-            raise PolicyError("What would be published is not what was proved and audited: its digest is another.")
+            raise disbelieved("what would be published is not what was proved and audited, by its digest.")
         if by := facts.stopped(client, given.issue, asked_at(state.session)):
             driver.feed(StopRequested(by))
         else:
@@ -68,7 +68,11 @@ def _deliver(given: ActionSettings, client: Client, state: SessionState, run: Ru
         allowed=settings.allowed_paths,
         tests_may_go=run.compiled.takes_tests_along,
     )
-    base, text = str(client.get("")["default_branch"]), pull_body(run, state, job_url=given.job_url)
+    base, text = str(client.get("")["default_branch"]), _body(given, run, state)
     pull = pull_request(client, branch=effect.branch, head=head, base=base, title=pull_title(run), body=text)
     comments.put(client, pull, "audit", state.session, given.jobs_login, audit_comment(run, state, job_url=given.job_url))
     return Delivered(effect.branch, head, pull)
+
+
+def _body(given: ActionSettings, run: Run, state: SessionState) -> str:
+    return pull_body(run, state, job_url=given.job_url, one_machine=given.one_machine)

@@ -36,6 +36,7 @@ class ActionSettings(BaseSettings):
     config_path: str = CONFIG_PATH
     coordinator: str = ""
     dry_run: bool = False
+    one_machine: bool = False
     in_: Annotated[Path | None, Field(validation_alias="OSTLER_IN")] = None
     out: Path
     checkout: Path | None = None

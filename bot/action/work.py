@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bot.action.handover import kept_config, receive, run_of, work_folder
+from bot.action.handover import disbelieved, kept_config, receive, run_of, work_folder
 from bot.action.outputs import Outputs, outputs_of, summarise
 from bot.action.settings import ActionSettings
 from bot.config import Settings, parse_config
 from bot.core.effects import Effect, PrepareWorkspace
-from bot.core.errors import BugError, PolicyError, SetupError
+from bot.core.errors import BugError, SetupError
 from bot.core.events import Event, FixersRan, ToolsUsed, WorkspaceReady
-from bot.core.jobs import MODEL_JOBS, Job, job_of
+from bot.core.jobs import MODEL_JOBS, Job, job_of, next_job
 from bot.core.reports import FileChange
 from bot.core.run import Run
 from bot.loop.driver import Driver, Moment
@@ -51,12 +51,15 @@ def work(given: ActionSettings, environment: Settings) -> Outputs:
 def _expect(given: ActionSettings, folder: SessionFolder) -> None:
     """
     Raises:
-        PolicyError: the changeset is not the one that was made.
+        PolicyError: the changeset is not the one that was made, or was audited by somebody else.
     """
-    if given.expect_changeset:
-        run, _ = run_of(folder)
-        if run.changeset is None or run.changeset.digest != given.expect_changeset:
-            raise PolicyError("The changeset is not the one that was made: its digest is another.")
+    if not given.expect_changeset:
+        return
+    run, _ = run_of(folder)
+    if run.changeset is None or run.changeset.digest != given.expect_changeset:
+        raise disbelieved("the changeset is not the one that was made, by its digest.")
+    if given.job == Job.AUDIT and next_job(run) is not Job.AUDIT and not run.compiled.fixers:
+        raise disbelieved("the journal tells of an audit that this job did not make.")
 
 
 def _driven(given: ActionSettings, environment: Settings, job: Job, folder: SessionFolder, journal: Journal) -> Outputs:

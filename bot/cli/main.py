@@ -105,16 +105,19 @@ def demo(
     folder: Annotated[
         Path | None, typer.Option(help="A new folder for what the demo makes; by default a temporary one.", metavar="DIR")
     ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the stand-in GitHub and the App up at the end, until Ctrl-C.")
+    ] = False,
 ) -> None:
-    """The whole local loop on an example repository, without a key: the models are scripted, all else is real."""
+    """A labelled issue becomes an audited pull request: GitHub is a stand-in, models are scripted, all else is real."""
     from bot.cli.demo import demo as door
 
-    _end(door(script=script, folder=folder))
+    _end(door(script=script, folder=folder, keep=keep))
 
 
 @app.command()
 def serve() -> None:
-    """The GitHub App: hears labels and commands, decides order, starts Actions jobs. Settings are OSTLER_* variables."""
+    """The GitHub App: hears labels and commands, decides order, starts Actions jobs. Its settings are OSTLER_* variables."""
     from bot.web.app import serve as door
 
     _end(door())

@@ -54,6 +54,8 @@ class Report:
     budget_line: str
     head_sha: str
     pull: int
+    runs: int = 1
+    earlier: int = 0
     lost: str = ""
     died: tuple[str, ...] = ()
     phases: tuple[PhaseLine, ...] = ()
@@ -180,7 +182,7 @@ def view(state: SessionState) -> View:
 
 
 def _title(what: str, why: str) -> str:
-    return plain(f"{what}: {why}" if why and why != "done" else what, SHOWN)
+    return f"{what}: {plain(why, SHOWN - len(what))}" if why and why != "done" else what
 
 
 def state_label(state: SessionState) -> str:

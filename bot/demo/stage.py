@@ -39,6 +39,7 @@ NAME = "acme/purse"
 REUSABLE = ".github/workflows/improve.yml"
 CALLER = ".github/workflows/ostler.yml"
 PLACE_OF_OSTLER = "your-org/ostler/.github/workflows/improve.yml@0000000000000000000000000000000000000000"
+PLACE_OF_ACTION = "your-org/ostler@0000000000000000000000000000000000000000"
 PLACE_OF_APP = "https://ostler.example.com"
 APP_PERMISSIONS = {
     "contents": "write", "issues": "write", "checks": "write", "actions": "write", "pull_requests": "read", "metadata": "read",
@@ -88,7 +89,7 @@ class Scene:
 
     def _answers(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.app_url}/health", timeout=2) as answer:
+            with urllib.request.urlopen(f"{self.app_url}/health", timeout=2) as answer:  # noqa: S310 an address of ours
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False
@@ -143,7 +144,7 @@ def stage(
 
 
 def _machine_env(models: Vendors, python: str, more: Mapping[str, str]) -> dict[str, str]:
-    """A machine with Ostler installed, like the image of a self-hosted runner. The vendors' addresses lead to the scripted ones."""
+    """A machine with Ostler installed, like a self-hosted runner's image. The vendors' addresses lead to the scripted ones."""
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
     return {
         **kept,
@@ -174,9 +175,11 @@ def _furnish(
     if with_app:
         scene.port = _free_port()
     text = text.replace(PLACE_OF_OSTLER, f"{HOME}/{REUSABLE}@{sha}").replace(PLACE_OF_APP, scene.app_url)
+    text = text.replace(PLACE_OF_ACTION, f"{HOME}@{sha}")
     hub.repository(scene.name, {**files, CALLER: text}, members)
     hub.environment(scene.name, "ostler-model", MODEL_SECRETS)
     hub.environment(scene.name, "ostler-state", {} if with_app else {"OSTLER_STATE_KEY": STATE_KEY})
+    hub.environment(scene.name, "ostler", {} if with_app else {**MODEL_SECRETS, "OSTLER_STATE_KEY": STATE_KEY})
     if with_app:
         scene.credentials = hub.app("ostler", f"{scene.app_url}/webhook/github", "a-webhook-secret-of-the-demo")
         hub.install(scene.credentials, scene.name, APP_PERMISSIONS)

@@ -8,6 +8,7 @@ from typing import Any
 from bot.core.session import LABEL, STOP_LABEL
 from bot.core.triggers import Actor, Asked, IssueFacts, LabelEvent, command, may_write, moment
 from bot.github.client import Client, Conflict, NotFound, quoted
+from bot.github.once import LOOKS
 
 _COUNTS_AS = {"admin": "admin", "maintain": "write", "write": "write", "triage": "read", "read": "read"}
 _EDITED = """
@@ -19,7 +20,13 @@ query($owner: String!, $name: String!, $number: Int!) {
 def issue(client: Client, number: int) -> IssueFacts:
     """An issue as it is now. Raises NotFound where there is none."""
     found = client.get(f"issues/{number}")
+    names = tuple(label if isinstance(label, str) else str(label["name"]) for label in found["labels"])
     events = _events(client, number)
+    for wait in LOOKS if LABEL in names else ():  # the list of events can lag behind the label
+        if _latest(events, LABEL):
+            break
+        client.clock.sleep(wait)
+        events = _events(client, number)
     is_pull = "pull_request" in found
     known, edited = (False, None) if is_pull else _edited(client, number)
     renamed = [event["created_at"] for event in events if event["event"] == "renamed"]
@@ -30,7 +37,7 @@ def issue(client: Client, number: int) -> IssueFacts:
         body=found.get("body") or "",
         author=(found.get("user") or {}).get("login", ""),
         open=found["state"] == "open",
-        labels=tuple(label if isinstance(label, str) else str(label["name"]) for label in found["labels"]),
+        labels=names,
         labelled=_labelled(client, events, LABEL),
         edited_at=max(times, key=moment) if times else None,
         edits_known=known,

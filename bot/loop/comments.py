@@ -80,8 +80,11 @@ def pull_title(run: Run) -> str:
     return plain(commit_message(run).partition("\n")[0], TITLE)
 
 
-def pull_body(run: Run, state: SessionState, *, job_url: str) -> str:
-    """What was observed, and strictly apart from it what the model says about its work."""
+def pull_body(run: Run, state: SessionState, *, job_url: str, one_machine: bool = False) -> str:
+    """What was observed, and strictly apart from it what the model says about its work.
+
+    `one_machine` is whether all jobs were parts of one, so that the repeated proof ran where the build had.
+    """
     files = _files(run)
     sandbox = run.workspace.sandbox if run.workspace else None
     return _posted(
@@ -93,7 +96,7 @@ def pull_body(run: Run, state: SessionState, *, job_url: str) -> str:
         sandbox=sandbox,
         held=sum(probe.ok for probe in sandbox.probes) if sandbox else 0,
         probes=tuple(dict.fromkeys(probe.name for probe in sandbox.probes)) if sandbox else (),
-        second_machine=run.request.settings.repeat_proof,
+        second_machine=run.request.settings.repeat_proof and not one_machine,
         reproduced=run.verdict.reproduced if run.verdict else (),
         findings=run.findings,
         account=account(run),

@@ -34,6 +34,11 @@ def still_stopped(before: SessionState, settled: SessionState) -> SessionState:
     return replace(settled, standing="over", run_state=before.run_state, outcome=before.outcome, stopped_by=before.stopped_by)
 
 
+def begun_anew(state: SessionState, at: str) -> SessionState:
+    """Its workflow run ended before it could begin anything: another one is its turn."""
+    return _next(state, at, working_run=0, restarts=state.restarts + 1)
+
+
 def given_up(state: SessionState, why: str, at: str, lost: tuple[str, ...] = ()) -> SessionState:
     """No workflow run goes on, and a person has to look. One that was stopped anyhow only loses its workflow run.
 

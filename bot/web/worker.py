@@ -158,6 +158,9 @@ class Worker:
                 self._cannot_begin(row, error)
             else:
                 office.queue.later(row.id, row.state.seq, office.clock() + 10 * office.settings.poll_seconds)
+        except Exception:
+            office.queue.later(row.id, row.state.seq, office.clock() + LONGEST_PAUSE / 10)  # before its lease ends
+            raise
 
     def _step(self, row: Row) -> None:
         office = self._office

@@ -12,15 +12,15 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from bot.core.errors import SetupError
-from bot.core.jobs import MODEL_JOBS
+from bot.core.jobs import MODEL_JOBS, Job
 from bot.core.session import SessionState
-from bot.core.settling import taken
+from bot.core.settling import MAX_RESTARTS, taken
 from bot.github import actions
 from bot.github.client import Client, NotFound, UnknownOutcome, quoted
 from bot.store.runs import Row
 from bot.telemetry import Dispatched, Lost
 from bot.web.asking import end_work
-from bot.web.moves import given_up
+from bot.web.moves import begun_anew, given_up
 from bot.web.office import Office
 
 EARLIER = 30.0
@@ -95,7 +95,7 @@ def _asked_for(office: Office, client: Client, row: Row) -> int:
 
 
 def watch(office: Office, row: Row) -> None:
-    """Look at the workflow run of a session; where it ended without settling, run it again once, then ask for a person."""
+    """Look at the workflow run of a session; where it ended without settling, begin or run it again, then ask for a person."""
     client = office.access.of(row)
     number = row.state.working_run
     try:
@@ -107,10 +107,26 @@ def watch(office: Office, row: Row) -> None:
             end_work(office, row)
         office.queue.later(row.id, row.state.seq, office.clock() + office.settings.poll_seconds)
         return
-    if run is not None and run.attempt == 1 and row.state.standing != "over" and _again(office, client, row):
+    first = run is not None and run.attempt == 1 and row.state.standing != "over"
+    if first and (_anew(office, client, row) or _again(office, client, row)):
         return
     office.telemetry.tell(Lost(row.id, number, "given up"))
     _end(office, row, _spenders(client, number) if run is not None else MODEL_JOBS)
+
+
+def _anew(office: Office, client: Client, row: Row) -> bool:
+    """Whether the session is queued again: its workflow run ended at the gate, so nothing was begun or spent. A few times."""
+    number = row.state.working_run
+    names = {job.name.rpartition(" / ")[2]: job.conclusion for job in actions.jobs(client, number)}
+    if names.get(Job.GATE) not in ("failure", "cancelled", "timed_out") or row.state.restarts >= MAX_RESTARTS:
+        return False
+
+    def move(state: SessionState) -> SessionState:
+        return begun_anew(state, office.at) if state.working_run == number and state.standing != "over" else state
+
+    office.change(row.id, move)
+    office.telemetry.tell(Lost(row.id, number, "begun anew"))
+    return True
 
 
 def _again(office: Office, client: Client, row: Row) -> bool:
