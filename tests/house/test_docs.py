@@ -50,15 +50,34 @@ FORBIDDEN = (
 README = (ROOT / "README.md").read_text("utf-8")
 CONFIGURATION = (DOCS / "configuration.md").read_text("utf-8")
 MONEY = (DOCS / "money.md").read_text("utf-8")
+GITHUB = (DOCS / "github.md").read_text("utf-8")
 
 
 def rows(text: str, heading: str) -> list[list[str]]:
     """The cells of the tables between `heading` and the next heading, without header and ruler."""
-    _, _, rest = text.partition(f"{heading}\n")
-    section = re.split(r"(?m)^#{1,4} ", rest, maxsplit=1)[0]
-    lines = [line for line in section.splitlines() if line.startswith("|")]
+    lines = [line for line in part(text, heading).splitlines() if line.startswith("|")]
     assert len(lines) > 2, f"no table under {heading}"
-    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines[2:]]
+    return [cells(line) for line in lines[2:]]
+
+
+def part(text: str, heading: str) -> str:
+    """What stands between `heading` and the next heading; comments of code blocks are none."""
+    _, found, rest = text.partition(f"\n{heading}\n")
+    assert found, f"no heading {heading}"
+    return re.split(r"(?m)^#{2,4} ", rest, maxsplit=1)[0]
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip())[1:-1]]
+
+
+def table(text: str, heading: str, first: str) -> list[list[str]]:
+    """The rows of the table under `heading` whose first column is named `first`, also where it belongs to a list."""
+    lines = [line.strip() for line in part(text, heading).splitlines()]
+    start = next((number for number, line in enumerate(lines) if line.startswith(f"| {first} |")), None)
+    assert start is not None, f"no table of {first} under {heading}"
+    end = next(number for number in range(start, len(lines) + 1) if number == len(lines) or not lines[number].startswith("|"))
+    return [cells(line) for line in lines[start + 2 : end]]
 
 
 # --- every page -------------------------------------------------------------------------------------------------------
@@ -103,7 +122,8 @@ def test_named_files_and_modules_exist(name: str) -> None:
 
 
 def test_images_are_shown_small_and_described() -> None:
-    shown = {(ROOT / path).resolve() for _, path in re.findall(r"!\[([^\]]+)\]\(([^)]+)\)", README)}
+    pages = ((page, page.read_text("utf-8")) for page in PAGES)
+    shown = {(page.parent / path).resolve() for page, text in pages for _, path in re.findall(r"!\[([^\]]+)\]\(([^)]+)\)", text)}
     kept = set((DOCS / "img").iterdir())
     assert shown == kept
     for image in kept:
@@ -228,7 +248,7 @@ def test_every_variable_is_documented_with_its_default() -> None:
 
 
 def test_the_example_in_the_readme_is_a_configuration() -> None:
-    (example,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    (example,) = re.findall(r"```yaml\n(.*?)```", part(README, "## Configuration"), re.DOTALL)
     assert parse_config(example.encode()).paths.deny == ("migrations/*",)
 
 
@@ -237,7 +257,14 @@ def test_the_example_in_the_readme_is_a_configuration() -> None:
 
 @pytest.mark.parametrize("name", documents())
 def test_generated_pages_are_in_step(name: str) -> None:
-    assert (DOCS / name).read_text("utf-8") == documents()[name], "run `make docs`"
+    assert (ROOT / name).read_text("utf-8") == documents()[name], "run `make docs`"
+
+
+def test_made_parts_are_there_and_not_empty() -> None:
+    for page, names in ((README, {"caller-alone", "caller-app", "permissions"}), (GITHUB, {"action-inputs", "action-outputs"})):
+        made = dict(re.findall(r"<!-- made: ([a-z-]+) -->\n(.*?)\n<!-- end -->", page, re.DOTALL))
+        assert made.keys() == names
+        assert all(len(text.splitlines()) > 5 for text in made.values())
 
 
 # --- what the pages claim ---------------------------------------------------------------------------------------------
