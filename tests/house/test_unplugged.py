@@ -145,6 +145,27 @@ FEATURES = (
         "shown = text",
         "test_policy.py::test_text_from_outside_stands_in_marked_blocks_and_cannot_leave_them",
     ),
+    Feature(
+        "a delivery counts only with GitHub's signature",
+        "bot/web/intake.py",
+        "    verify(office.settings.webhook_secrets, raw, request.headers)",
+        "    pass",
+        "test_who_may_ask.py::test_a_delivery_that_github_did_not_sign_is_refused[app]",
+    ),
+    Feature(
+        "only who may write starts a session",
+        "bot/core/triggers.py",
+        "    if not may_write(event.actor):",
+        "    if False:",
+        "test_who_may_ask.py::test_a_label_by_somebody_who_may_not_write_is_silence[alone]",
+    ),
+    Feature(
+        "what was edited after the label is not what was asked for",
+        "bot/core/triggers.py",
+        "    if facts.edited_at is not None and moment(facts.edited_at) >= moment(event.at):",
+        "    if False:",
+        "test_who_may_ask.py::test_what_was_changed_after_the_label_is_not_what_was_asked_for[app]",
+    ),
 )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.house.tree import ROOT
-from tests.world.world import EXAMPLE_SCRIPT, ISSUE, SMALL, World, happy, rule, serve
+from tests.world.world import ISSUE, SMALL, World, happy, rule, serve
 
 KILLER = Path(__file__).with_name("killer.py")
 PAUSED_CAP = "0.01"
@@ -238,53 +238,6 @@ def test_the_doctor_says_what_would_stop_a_run(tmp_path: Path) -> None:
 def test_the_docs_are_in_step(tmp_path: Path) -> None:
     said = World.of(tmp_path).ostler("docs", "--check")
     assert (said.code, said.out) == (0, "")
-
-
-def test_the_demo_shows_a_run_that_it_checked_itself(tmp_path: Path) -> None:
-    world = World.of(tmp_path)
-    said = world.ostler("demo", "--folder", str(tmp_path / "demo"))
-    assert said.code == 0, said
-    for text in ("Scripted run", "Checked again by the demo", "Fails before, passes after", "report.md", "page.html"):
-        assert text in said.out, text
-    assert (tmp_path / "demo" / "purse" / ".git").is_dir()
-    assert world.folders() == []
-    again = world.ostler("demo", "--folder", str(tmp_path / "demo"))
-    assert again.code == 1
-    assert "is not empty" in again.err
-
-
-def script_with(folder: Path, **rubbish: Any) -> Path:
-    """The demo's script, where the builder's every answer is `rubbish`."""
-    rules = json.loads(EXAMPLE_SCRIPT.read_text("utf-8"))
-    path = folder / "script.json"
-    path.write_text(json.dumps([rule("# Phase IMPLEMENT", **rubbish), *rules]), "utf-8")
-    return path
-
-
-def test_a_demo_whose_models_talk_rubbish_fails_and_says_so(tmp_path: Path) -> None:
-    script = script_with(tmp_path, text="Colourless green ideas sleep furiously.")
-    said = World.of(tmp_path).ostler("demo", "--script", str(script), "--folder", str(tmp_path / "demo"))
-    assert said.code == 2, said
-    assert "The demo failed: the run ended with exit code 2: no progress" in said.out
-    assert "Checked again by the demo" not in said.out
-
-
-NO_SCRIPTS = {
-    "empty": "",
-    "object": "{}",
-    "number": "[1]",
-    "key": '[{"when": {}, "reply": {}, "else": 1}]',
-    "when": '[{"when": 1}]',
-}
-
-
-@pytest.mark.parametrize("text", NO_SCRIPTS.values(), ids=NO_SCRIPTS)
-def test_a_script_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
-    (tmp_path / "script.json").write_text(text, "utf-8")
-    said = World.of(tmp_path).ostler("demo", "--script", str(tmp_path / "script.json"), "--folder", str(tmp_path / "demo"))
-    assert said.code == 1, said
-    assert said.err.startswith("ostler: ")
-    assert "Traceback" not in said.err
 
 
 def test_a_state_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
