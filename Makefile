@@ -89,7 +89,7 @@ test: $(DEV)
 
 pytest: export EXPRESSIONS_NODE := $(CURDIR)/.cache/node
 pytest: $(DEV) node-tools
-	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest -n 4 --dist worksteal $(ARGS)
 
 clean:
 	rm -rf .venv .lock-venv .cache .hypothesis build dist

@@ -36,6 +36,9 @@ from bot.store.envelope import Key
 from bot.store.journal import Journal
 from bot.store.session import Metadata, SessionFolder
 
+LEAST = MICRO // 100
+"""A run has a budget, be it too small for any call: then it waits for more and says so."""
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -237,7 +240,7 @@ def _go_on(given: ActionSettings, environment: Settings, client: Client, claim: 
             driver.feed(StopRequested(state.stopped_by or claim.intent.by))
     elif driver.run.over and driver.run.state != "DONE_SUCCESS":
         old = driver.run.request
-        request = replace(old, settings=_budget_now(given, environment, client, old.settings))
+        request = replace(old, settings=_budget_now(given, environment, client, old.settings, state.spent))
         journal, driver, state = _again(given, request, journal, state)
     else:
         _answer(given, environment, driver, state, claim.intent, client)
@@ -293,21 +296,23 @@ def _answer(
     if waiting.what == "approval" and digest == waiting.digest:
         driver.answer(Answered(waiting.digest, "approved", by), AskPerson)
     elif waiting.what == "budget":
-        cap = _budget_now(given, environment, client, driver.run.request.settings).max_cost
+        cap = _budget_now(given, environment, client, driver.run.request.settings, state.earlier).max_cost
         if cap > driver.run.ledger.run_cap:
             driver.feed(BudgetRaised(cap, intent.by))
 
 
-def _budget_now(given: ActionSettings, environment: Settings, client: Client, old: RunSettings) -> RunSettings:
-    """`old` with the money of the configuration that the default branch has by now: whoever may write there can raise it.
-    Nothing else that changed since counts in a session that has begun; a configuration that is none changes nothing."""
+def _budget_now(given: ActionSettings, environment: Settings, client: Client, old: RunSettings, gone: int) -> RunSettings:
+    """`old` with what is left of the money, after the `gone` micro-dollars of the session's earlier runs, by the configuration
+    that the default branch has by now: whoever may write there can raise it. Nothing else that changed since counts in a
+    session that has begun; a configuration that is none changes nothing."""
     try:
         raw = _config(client, given.config_path, str(client.get("")["default_branch"]))
         now = run_settings(environment, parse_config(raw, given.config_path), given.max_cost, vendors=VENDORS)
     except (BadInput, SetupError) as error:
         print(f"The budget stays as it was: {error}", flush=True)
-        return old
-    return replace(old, max_cost=now.max_cost, call_cap=now.call_cap)
+        now = old
+    left = max(LEAST, now.max_cost - gone)
+    return replace(old, max_cost=left, call_cap=min(now.call_cap, left))
 
 
 def _again(

@@ -193,6 +193,7 @@ def forever() -> list[dict[str, object]]:
     return [{**rule, "repeat": True} for rule in happy()]
 
 
+@whole
 def test_machines_are_lost_and_nothing_is_paid_unseen(tmp_path: Path) -> None:
     """A lost machine may have spent all that its job could; a process that died only what it had asked for."""
     with town(tmp_path, "app", SMALL, forever(), config=COSTS) as there, tended(there) as nurse:
