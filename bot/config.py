@@ -163,7 +163,8 @@ def run_settings(
     Raises:
         BadInput: `max_cost` is no amount.
     """
-    cap = micro(max_cost if max_cost is not None else config.budget.money, "--max-cost")
+    given = Decimal(str(max_cost)) if isinstance(max_cost, float) else max_cost
+    cap = micro(config.budget.money if given is None else given, "--max-cost")
     return RunSettings(
         max_cost=cap,
         call_cap=micro(config.budget.call, "budget.call") if config.budget.call else cap,

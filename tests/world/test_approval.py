@@ -238,6 +238,7 @@ def test_interrupted_at_the_question_it_is_still_open(tmp_path: Path) -> None:
     world, command = asking(tmp_path)
     with at_a_terminal(world, *command) as terminal:
         terminal.until(QUESTION)
+        time.sleep(0.5)  # nobody reads that fast
         terminal.interrupts()
         assert terminal.ends() == 130, terminal.seen
         assert b"Nothing is lost" in terminal.seen

@@ -128,7 +128,7 @@ def sample(setup: Setup) -> list[Fault]:
     ]
 
 
-@pytest.mark.parametrize("setup", SETUPS)
+@pytest.mark.parametrize("setup", ["alone", pytest.param("app", marks=whole)])
 def test_jobs_die_at_what_they_make(tmp_path: Path, setup: Setup) -> None:
     with a_town(tmp_path, setup) as (there, nurse):
         faults = sample(setup)

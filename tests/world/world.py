@@ -55,7 +55,9 @@ def test_nothing_is_added() -> None:
 SMALL: Mapping[str, str] = {
     "calc.py": CODE,
     "tests/test_calc.py": TESTS,
-    "pyproject.toml": '[project]\nname = "calc"\nversion = "0.1.0"\n\n[tool.pytest.ini_options]\ntestpaths = ["tests"]\n',
+    "pyproject.toml": '[project]\nname = "calc"\nversion = "0.1.0"\n\n[tool.pytest.ini_options]\ntestpaths = ["tests"]\n'
+    # Plugins of the environment that these tests run in take five times as long to load as pytest itself.
+    'addopts = "-p no:hypothesispytest -p no:xdist -p no:xdist.looponfail -p no:anyio -p no:respx"\n',
 }
 ISSUE = "add() returns the difference: add(2, 3) should be 5 and is -1"
 
