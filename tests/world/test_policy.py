@@ -271,7 +271,7 @@ def right(monkeypatch):
     monkeypatch.setattr("test_calc.add", lambda left, right: left + right, raising=False)
     monkeypatch.setattr("tests.test_calc.add", lambda left, right: left + right, raising=False)
 """
-ADDOPTS = ('testpaths = ["tests"]\n', 'testpaths = ["tests"]\naddopts = "--ignore=tests/test_calc.py"\n')
+ADDOPTS = ('addopts = "', 'addopts = "--ignore=tests/test_calc.py ')
 OTHER_TEST = create("tests/test_other.py", "def test_other() -> None:\n    assert True\n")
 
 
