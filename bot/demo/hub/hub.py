@@ -168,10 +168,6 @@ class Hub:
         with self.state.lock:
             return issues.open_(self, self.found(full_name), self.user(login), title, body, labels).number
 
-    def host(self, full_name: str, tree: Path) -> Repository:
-        """A public repository that holds a source tree as it is, for `uses: owner/name/...@ref`."""
-        return self.repository(full_name, tree)
-
     def environment(
         self, full_name: str, name: str, secrets: Mapping[str, str], variables: Mapping[str, str] | None = None
     ) -> None:

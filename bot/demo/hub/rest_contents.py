@@ -6,11 +6,11 @@ import base64
 from typing import Any
 
 from bot.demo.hub import shapes
-from bot.demo.hub.git import Entry, FileDiff
+from bot.demo.hub.git import Entry
 from bot.demo.hub.hub import Hub
 from bot.demo.hub.refusals import Refusal, not_found
 from bot.demo.hub.rest_git import unsigned
-from bot.demo.hub.rest_pulls import commit_shape
+from bot.demo.hub.rest_pulls import commit_shape, file_shape
 from bot.demo.hub.routing import PAGED, Answer, Call, Page, Route
 
 READ = "contents:read"
@@ -85,25 +85,8 @@ def get_commit(call: Call) -> dict[str, Any]:
     shape["commit"]["verification"] = unsigned()
     return shape | {
         "stats": {"total": added + removed, "additions": added, "deletions": removed},
-        "files": [file_shape(call, found.sha, one) for one in files],
+        "files": [file_shape(call, one, found.sha) for one in files],
     }
-
-
-def file_shape(call: Call, sha: str, file: FileDiff) -> dict[str, Any]:
-    """One file of a comparison; `sha` is the commit that it is shown at."""
-    page, api = shapes.html(call.hub, call.repository), shapes.api(call.hub, call.repository)
-    shape = {
-        "sha": file.sha,
-        "filename": file.filename,
-        "status": file.status,
-        "additions": file.additions,
-        "deletions": file.deletions,
-        "changes": file.additions + file.deletions,
-        "blob_url": f"{page}/blob/{sha}/{file.filename}",
-        "raw_url": f"{page}/raw/{sha}/{file.filename}",
-        "contents_url": f"{api}/contents/{file.filename}?ref={sha}",
-    }
-    return shape | ({"patch": file.patch} if file.patch else {}) | ({"previous_filename": file.previous} if file.previous else {})
 
 
 def compare(call: Call) -> dict[str, Any]:
@@ -135,7 +118,7 @@ def compare(call: Call) -> dict[str, Any]:
         "behind_by": behind,
         "total_commits": ahead,
         "commits": [commit_shape(call, one) for one in reversed(bare.log(head, most=MOST_COMMITS, without=base))],
-        "files": [file_shape(call, head, one) for one in bare.diff(fork, head)],
+        "files": [file_shape(call, one, head) for one in bare.diff(fork, head)],
     }
 
 

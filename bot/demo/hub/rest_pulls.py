@@ -122,10 +122,11 @@ def _judge_reopened(call: Call, pull: Pull) -> None:
 def files(call: Call) -> Page:
     _, pull = pull_of(call)
     bare = call.hub.bare(call.repository)
-    return Page([_file(call, file, pull.head_sha) for file in bare.diff(*span(bare, pull))])
+    return Page([file_shape(call, file, pull.head_sha) for file in bare.diff(*span(bare, pull))])
 
 
-def _file(call: Call, file: FileDiff, sha: str) -> dict[str, Any]:
+def file_shape(call: Call, file: FileDiff, sha: str) -> dict[str, Any]:
+    """One file of a pull request or comparison; `sha` is the commit that it is shown at."""
     page, api = shapes.html(call.hub, call.repository), shapes.api(call.hub, call.repository)
     shape = {
         "sha": file.sha,
