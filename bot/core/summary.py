@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from bot.core.budget import MICRO, Usage
+from bot.core.changeset import added_lines, removed_lines
 from bot.core.conversation import Text
 from bot.core.machines import RunState
 from bot.core.phases import Kind
+from bot.core.policy import needs_owner
 from bot.core.run import Run
 
 EXIT_CODES = {
@@ -150,3 +152,18 @@ def by_model(run: Run) -> tuple[tuple[str, int, Usage, int], ...]:
     return tuple(
         (name, len(mine), sum((c.usage for c in mine), Usage()), sum(c.amount for c in mine)) for name, mine in groups.items()
     )
+
+
+def changed_files(run: Run) -> list[dict[str, Any]]:
+    """Changed files, those that need their owner first."""
+    files = [
+        {
+            "path": change.path,
+            "op": change.op,
+            "owner": needs_owner(change.path),
+            "added": len(added_lines(change)),
+            "removed": len(removed_lines(change)),
+        }
+        for change in (run.changeset.files if run.changeset else ())
+    ]
+    return sorted(files, key=lambda file: (not file["owner"], file["path"]))

@@ -9,18 +9,17 @@ import re
 from functools import partial
 from typing import Any
 
-from bot.core.changeset import added_lines, removed_lines
 from bot.core.errors import BugError
 from bot.core.inert import code, code_cell, inert, inert_cell, inert_line, plain
 from bot.core.machines import PhaseState, RunState
 from bot.core.phases import Kind, Role
-from bot.core.policy import MAX_CHANGESET_BYTES, MAX_FILES, needs_owner
+from bot.core.policy import MAX_CHANGESET_BYTES, MAX_FILES
 from bot.core.proving import commit_message
 from bot.core.run import Run, contract_digest, short
 from bot.core.selection import Choice
 from bot.core.session import LABEL, STOP_LABEL, SessionState
 from bot.core.settling import PhaseLine, Report, approval_waits
-from bot.core.summary import account, budget_line, by_model, checks, phase_rows
+from bot.core.summary import account, budget_line, by_model, changed_files, checks, phase_rows
 from bot.render import duration, say
 
 MOST = 60_000
@@ -85,7 +84,7 @@ def pull_body(run: Run, state: SessionState, *, job_url: str, one_machine: bool 
 
     `one_machine` is whether all jobs were parts of one, so that the repeated proof ran where the build had.
     """
-    files = _files(run)
+    files = changed_files(run)
     sandbox = run.workspace.sandbox if run.workspace else None
     return _posted(
         "pull",
@@ -251,21 +250,6 @@ def _money(run: Run) -> dict[str, Any]:
 def _colour(spent: int, cap: int) -> str:
     """Green under half of the cap, yellow to four fifths, red above."""
     return "🟢" if spent * 2 < cap else "🟡" if spent * 5 <= cap * 4 else "🔴"
-
-
-def _files(run: Run) -> list[dict[str, Any]]:
-    """Changed files, those that need their owner first."""
-    files = [
-        {
-            "path": change.path,
-            "op": change.op,
-            "owner": needs_owner(change.path),
-            "added": len(added_lines(change)),
-            "removed": len(removed_lines(change)),
-        }
-        for change in (run.changeset.files if run.changeset else ())
-    ]
-    return sorted(files, key=lambda file: (not file["owner"], file["path"]))
 
 
 def _choice_of(run: Run, kind: Kind) -> Choice | None:

@@ -6,11 +6,9 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from bot.core.changeset import added_lines, removed_lines
 from bot.core.phases import KINDS, Kind, Role
-from bot.core.policy import needs_owner
 from bot.core.run import Run, contract_digest
-from bot.core.summary import account, budget_line, by_model, line, phase_rows, status
+from bot.core.summary import account, budget_line, by_model, changed_files, line, phase_rows, status
 from bot.render import duration, say
 from bot.store.session import SessionFolder
 
@@ -77,7 +75,7 @@ def _values(run: Run, seconds: float) -> dict[str, Any]:
         "auditor": audited[-1] if audited else choices.get(Role.AUDITOR),
         "models": by_model(run),
         "rows": phase_rows(run),
-        "ordered_files": _files(run),
+        "ordered_files": changed_files(run),
         "plan_text": plan_text(run),
     }
     return values | {"audit_text": say("reports/audit.md.j2", **values) if run.documents.audit else ""}
@@ -92,21 +90,6 @@ def headline(run: Run, seconds: float) -> str:
     if run.state == "DONE_SUCCESS":
         return f"Finished in {duration(seconds)}" + (f": {run.outcome}" if run.outcome not in ("", "done") else "")
     return f"Stopped after {duration(seconds)}: {run.outcome}"
-
-
-def _files(run: Run) -> list[dict[str, Any]]:
-    """Changed files, those that need their owner first."""
-    files = [
-        {
-            "path": change.path,
-            "op": change.op,
-            "owner": needs_owner(change.path),
-            "added": len(added_lines(change)),
-            "removed": len(removed_lines(change)),
-        }
-        for change in (run.changeset.files if run.changeset else ())
-    ]
-    return sorted(files, key=lambda file: (not file["owner"], file["path"]))
 
 
 def _evidence(run: Run, values: dict[str, Any]) -> dict[str, str]:
