@@ -8,6 +8,7 @@ crashes in between.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from bot.core.errors import BugError
 
@@ -90,6 +91,17 @@ def worst_input_cost(rates: Rates, input_bound: int) -> int:
     """The dearest way the vendor can bill up to `input_bound` tokens of input: all of them at the highest of the input prices."""
     dearest = max(max(tier.input, tier.cache_read, tier.cache_write, tier.cache_write_long) for tier in rates.up_to(input_bound))
     return -(-input_bound * dearest // MICRO)
+
+
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """A limit that several runs share. `account` is what is counted under it, such as `day:owner/name:2026-11-28`; `unit` says
+    whether `limit` is micro-dollars or tokens."""
+
+    name: str
+    account: str
+    limit: int
+    unit: Literal["money", "tokens"] = "money"
 
 
 @dataclass(frozen=True, slots=True)

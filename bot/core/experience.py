@@ -1,0 +1,48 @@
+"""What earlier runs of a repository cost and how their attempts ended: what forecasts, model choice and new budgets rest on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One build attempt that was verified. `model_class` is the class it ran in; `ok` is whether its proof held."""
+
+    category: str
+    scope: str
+    vendor: str
+    model: str
+    model_class: str
+    ok: bool
+
+
+@dataclass(frozen=True, slots=True)
+class KindUse:
+    """What the phases of one kind used together: tokens in and out, cached or not, and active seconds."""
+
+    kind: str
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunCost:
+    """A finished run: what it cost in micro-dollars, and what each kind used."""
+
+    category: str
+    scope: str
+    importance: str
+    cost: int
+    uses: tuple[KindUse, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Experience:
+    """The newest last: at most `MAX_OUTCOMES` attempts and `MAX_RUNS` runs of one repository."""
+
+    outcomes: tuple[Outcome, ...] = ()
+    runs: tuple[RunCost, ...] = ()
+
+
+MAX_OUTCOMES, MAX_RUNS = 400, 50
