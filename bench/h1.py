@@ -20,6 +20,11 @@ from bench.watch import MB, Measured, measure
 OSTLER = "ostler"
 ROOT = Path(__file__).resolve().parent.parent
 REPETITIONS, QUICK = 5, 1
+TARGETS = {
+    "wall_s": ("at most a third of mini-swe-agent", "mini-swe-agent", 1 / 3),
+    "input_bytes": ("at most mini-swe-agent", "mini-swe-agent", 1.0),
+    "rss_mb": ("at most 150 MB", "", 150.0),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,15 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 REPETITIONS, QUICK = 20, 5
+TARGETS = dict.fromkeys(("help_s", "module_help_s"), ("under 0.3 s", "", 0.3))
 
 
-def run(*, quick: bool) -> dict[str, dict[str, Any]]:
+def run(*, quick: bool, say: Callable[[str], None]) -> dict[str, dict[str, Any]]:
     """Medians in seconds over interleaved runs, after one of each that does not count."""
     commands = {
         "help_s": (str(Path(sys.executable).with_name("ostler")), "--help"),
@@ -21,7 +22,9 @@ def run(*, quick: bool) -> dict[str, dict[str, Any]]:
         "python": (sys.executable, "-c", "pass"),
     }
     taken: dict[str, list[float]] = {name: [] for name in commands}
-    for number in range((QUICK if quick else REPETITIONS) + 1):
+    repetitions = QUICK if quick else REPETITIONS
+    say(f"S1: {repetitions} runs of each, interleaved")
+    for number in range(repetitions + 1):
         for name, command in commands.items():
             seconds = _time(command)
             if number:
