@@ -14,6 +14,7 @@ from bot.core.errors import BugError
 
 MICRO = 1_000_000
 """Micro-dollars in a dollar, and tokens in the unit that prices are quoted for."""
+Unit = Literal["money", "tokens"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ class Cap:
     name: str
     account: str
     limit: int
-    unit: Literal["money", "tokens"] = "money"
+    unit: Unit = "money"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +142,7 @@ class Shortfall:
     cap: str
     left: int
     needed: int
+    unit: Unit = "money"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,9 @@
 """How fast a service may be called and when to leave it alone: a token bucket and a circuit breaker, as values.
 
 Times are seconds since the epoch, given by the caller. Every question is answered with the seconds to wait: 0.0 is leave to
-call, and whoever has to wait asks again. Sources: ITU-T I.371 Annex A (GCRA, the bucket as one number); Nygard, "Release It!" (breaker).
+call, and whoever has to wait asks again.
+
+Sources: ITU-T I.371 Annex A (GCRA, the bucket as one number); Nygard, "Release It!" (breaker).
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from bot.core.errors import SetupError
 
-SCHEMA = 1
+SCHEMA = 2
 BUSY_SECONDS = 10
 _CLAIMS = 7_404_715
 """The number of the advisory lock that claims take in Postgres. SQLite has one writer at a time anyway."""
@@ -97,6 +97,47 @@ tokens = Table(
     Column("jti", String(200), primary_key=True),
     Column("body", String(64), nullable=False),  # sha256 of the request it came with
     Column("until", Double, nullable=False),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("account", String(300), primary_key=True),
+    Column("unit", String(10), primary_key=True),  # money, tokens
+    Column("held", BigInteger, nullable=False),  # billed and reserved, in micro-dollars or tokens
+)
+
+bookings = Table(
+    "bookings",
+    metadata,
+    Column("key", String(300), primary_key=True),
+    Column("places", Text, nullable=False),  # the accounts and their units, sorted, as JSON
+    Column("money", BigInteger, nullable=False),
+    Column("tokens", BigInteger, nullable=False),
+    Column("open", sa.Boolean, nullable=False),  # the call's end is not known
+    Column("at", Double, nullable=False),
+)
+
+services = Table(
+    "services",
+    metadata,
+    Column("name", String(100), primary_key=True),
+    Column("full_at", BigInteger, nullable=False),  # the level of its bucket
+    Column("standing", String(10), nullable=False),  # the circuit of its breaker, and the three below
+    Column("count", Integer, nullable=False),
+    Column("until", Double, nullable=False),
+    Column("probed", Double, nullable=False),
+)
+
+memories = Table(
+    "memories",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("repo", String(140), nullable=False),
+    Column("kind", String(10), nullable=False),  # outcome, run
+    Column("key", String(300), nullable=False),
+    Column("value", Text, nullable=False),
+    sa.UniqueConstraint("repo", "kind", "key"),
 )
 
 about = Table("about", metadata, Column("name", String(20), primary_key=True), Column("value", String(60), nullable=False))

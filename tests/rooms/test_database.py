@@ -6,9 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -28,46 +27,6 @@ from bot.store.runs import Row, Runs, lane_of
 
 ROOT = Path(__file__).parents[2]
 AT = "2026-11-21T12:00:00+00:00"
-_numbers = count(1)
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """The address of a Postgres of this test run. Root's Postgres runs as another user, who can't go into pytest's folders."""
-    with tempfile.TemporaryDirectory(prefix="ostler-postgres-") as folder, pytest.MonkeyPatch.context() as patch:
-        private, data = Path(folder) / "runtime", Path(folder) / "data"
-        private.mkdir(mode=0o700)
-        patch.setenv("XDG_RUNTIME_DIR", str(private))
-        Path(folder).chmod(0o755)
-        try:
-            from pgserver.postgres_server import get_server
-
-            server = get_server(data)
-        except (ImportError, OSError, RuntimeError, AssertionError, subprocess.SubprocessError) as error:
-            pytest.skip(f"Postgres does not start here: {error}")
-        yield server.get_uri()
-        server.cleanup()
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The address of an empty database."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/state/ostler.db"
-    whole = request.getfixturevalue("postgres")
-    name = f"test_{next(_numbers)}"
-    engine = sa.create_engine(sa.make_url(whole).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(sa.text(f"create database {name}"))
-    engine.dispose()
-    return sa.make_url(whole).set(database=name).render_as_string(hide_password=False)
-
-
-@pytest.fixture
-def database(address: str) -> Iterator[Database]:
-    made = Database.open(address)
-    yield made
-    made.close()
 
 
 def row(number: int, *, repo: int = 1, priority: int = 2, **changes: Any) -> Row:
