@@ -67,12 +67,14 @@ class Standing:
     """What the stop-loss says. `block` holds at the next VERIFY; until then it is a warning.
 
     `would` is what mode `enforce` would do: in mode `observe`, and for levels of importance that are not enforced, `action` is at
-    most `warn`. Percents are of the limits with all overrides, rounded up; the forecast adds what the limits of the remaining
-    kinds leave. `post_mortem` asks for a written account of an approved critical task.
+    most `warn`. `allowed` is the sum of all limits, in tokens, with what overrides added. Percents are of it, rounded up; the
+    forecast adds what the limits of the remaining kinds leave. `post_mortem` asks for a written account of an approved critical
+    task.
     """
 
     action: Action
     would: Action
+    allowed: int
     cumulative_percent: int
     forecast_percent: int
     post_mortem: bool
@@ -119,7 +121,8 @@ def explain(use: Use, limit: Limit, facts: Facts) -> str:
         "raise the scope or set an override with a reason",
     )
     causes = tuple(_causes(use, facts, slow=seconds > 1 >= tokens, heavy=tokens > 1)) or (larger,)
-    why = " and ".join(cause for cause, _ in causes[:3])
+    *others, last = [cause for cause, _ in causes[:3]]
+    why = f"{', '.join(others)} and {last}" if others else last
     spent = f"{percent(tokens)}% of its tokens ({use.tokens:,} of {limit.tokens:,}) and {percent(seconds)}% of its time"
     return f"{use.kind} used {spent}, likely because {why}: {causes[0][1]}."
 
@@ -173,7 +176,7 @@ def standing(
     if action != would:
         reasons += (f"not stopped, since limits are only observed for {importance} importance",)
     text = f"{percent(used)}% of the token limits used ({spent:,} of {allowed:,})"
-    return Standing(action, would, percent(used), percent(coming), post_mortem, "; ".join((text, *reasons)), reasons)
+    return Standing(action, would, allowed, percent(used), percent(coming), post_mortem, "; ".join((text, *reasons)), reasons)
 
 
 def _to_come(limits: Mapping[str, Limit], kinds: Iterable[Use], left: Iterable[str]) -> int:
