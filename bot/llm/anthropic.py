@@ -287,7 +287,7 @@ def _reply(message: dict[str, Any], request: Request, payload: dict[str, Any]) -
     content = message.get("content")
     if not isinstance(content, list):
         raise wire.unreadable(AnthropicModel.vendor)
-    usage = _usage(message.get("usage"), request)
+    usage = read_usage(message.get("usage"), request)
     sealed = [block for block in content if block["type"] not in ("text", "tool_use")]
     seals = iter(_sealed(sealed, request, usage.output if usage else 0))
     blocks = tuple(next(seals) if block in sealed else _block(block) for block in content)
@@ -303,8 +303,11 @@ def _block(block: dict[str, Any]) -> Block:
     return ToolUse(block["id"], block["name"], given if isinstance(given, str) else wire.compact(given))
 
 
-def _usage(said: dict[str, Any] | None, request: Request) -> Usage | None:
-    """Anthropic's `input_tokens` leaves out what was cached, like ours."""
+def read_usage(said: dict[str, Any] | None, request: Request) -> Usage | None:
+    """The `usage` of a response, or None where it says nothing.
+
+    Anthropic's `input_tokens` leaves out what was cached, like ours.
+    """
     if not said or "output_tokens" not in said:
         return None
     written = said.get("cache_creation_input_tokens") or 0

@@ -256,7 +256,7 @@ def _last(events: Iterable[Any], deadline: float) -> dict[str, Any]:
 def _reply(response: dict[str, Any], request: Request, payload: dict[str, Any]) -> Reply:
     if not isinstance(response.get("output"), list):
         raise wire.unreadable(OpenAIModel.vendor)
-    usage = _usage(response.get("usage"), request)
+    usage = read_usage(response.get("usage"), request)
     blocks: list[Block] = []
     refused = _failure(response)
     keep = {"tail": request.tail if request.tail.strip() else "", "tokens": usage.output if usage else 0}
@@ -315,8 +315,11 @@ def _stop(response: dict[str, Any], blocks: list[Block]) -> str:
     return "tool_use" if any(isinstance(block, ToolUse) for block in blocks) else "done"
 
 
-def _usage(said: dict[str, Any] | None, request: Request) -> Usage | None:
-    """OpenAI's `input_tokens` counts what was read from and written to the cache as well; ours doesn't."""
+def read_usage(said: dict[str, Any] | None, request: Request) -> Usage | None:
+    """The `usage` of a response, or None where there is none.
+
+    OpenAI's `input_tokens` counts what was read from and written to the cache as well; ours doesn't.
+    """
     if not said:
         return None
     details = said.get("input_tokens_details") or {}
