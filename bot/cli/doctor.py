@@ -18,13 +18,12 @@ from bot.cli.run import repo_config
 from bot.config import VENDORS, RepoConfig, Settings, load_settings
 from bot.core.errors import UserError
 from bot.core.selection import ModelClass
-from bot.llm.prices import TABLE_DATED
+from bot.llm.prices import TABLE_DATED, stale
 from bot.rooms import pricing, sessions
 from bot.workspace.checkout import Checkout
 from bot.workspace.sandbox import Sandbox
 from bot.workspace.workplace import look
 
-PRICES_OLD_DAYS = 30
 SYMBOLS = {"ok": "✔", "warn": "!", "bad": "✘"}
 
 
@@ -129,9 +128,8 @@ def _prices(settings: Settings, config: RepoConfig) -> Iterator[Item]:
         except UserError as error:
             yield Item("prices", "bad", str(error))
             return
-    age = (datetime.now(UTC) - datetime.fromisoformat(TABLE_DATED).replace(tzinfo=UTC)).days
-    state: Literal["ok", "warn"] = "warn" if age > PRICES_OLD_DAYS else "ok"
     names = ", ".join(
         model.model for model in config.models.available(settings.vendors) if model.model_class is not ModelClass.MECHANICAL
     )
-    yield Item("prices", state, f"table of {TABLE_DATED}, {age} days old" + (f": {names}" if names else ""))
+    old = stale(datetime.now(UTC).date())
+    yield Item("prices", "warn" if old else "ok", old or f"table of {TABLE_DATED}" + (f": {names}" if names else ""))

@@ -27,6 +27,7 @@ from bot.core.strategy import compile_strategy
 from bot.core.summary import exit_code, line, status
 from bot.core.ticket import Ticket, freeze
 from bot.core.triage_fixers import fixers_for
+from bot.llm.prices import stale
 from bot.loop.driver import Driver
 from bot.loop.projections import headline, project
 from bot.rooms import models, pricing, rooms, sessions, utc_now, warm
@@ -66,6 +67,7 @@ def run(
     )
     if not fixers_for(ticket.title, ticket.body):
         warm(settings.models[0].vendor)
+        warn_of_old_prices(settings, config)
     request = RunRequested(folder.id, "run-01", ticket, checkout.head, settings, secrets.token_hex(6))
     journal = Journal(folder.journal_path, utc_now)
     room = rooms(folder, checkout, environment, config, None if as_json else asker())
@@ -224,6 +226,14 @@ def refuse_early(ticket: Ticket, settings: RunSettings, config: RepoConfig) -> N
     price = pricing(config)
     for model in settings.models:
         price(model.vendor, model.model)
+
+
+def warn_of_old_prices(settings: RunSettings, config: RepoConfig) -> None:
+    """Say that the bundled table is old, where a model of the run is billed by it."""
+    own = {price.model for price in config.prices}
+    old = stale(datetime.now(UTC).date())
+    if old and any(model.model not in own for model in settings.models):
+        print(f"ostler: {old}.", file=sys.stderr)
 
 
 def show_strategy(ticket: Ticket, settings: RunSettings, *, as_json: bool) -> int:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import ROUND_CEILING, Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -16,24 +15,40 @@ if TYPE_CHECKING:
 TABLE_VERSION = "0.2.3"
 """Version of genai-prices that `TABLE_DATED` belongs to; a test holds the two together."""
 TABLE_DATED = "2026-11-10"
-
-_LONG_WRITE_OPENAI = Decimal("2.5")
-"""A write that OpenAI keeps for 12 hours costs 2.5 times the input price on gpt-6 and later. The table has only the
-30-minute price and says so (its comment on gpt-6.1-terra: "The 12-hour retention rate ($2.50) is not modeled")."""
-
-_Price = Callable[[str], Decimal | None]
+STALE_DAYS = 30
+"""Vendors change prices every few weeks: after so many days the table may no longer be what is billed."""
 
 
 def rates(vendor: str, model: str) -> Rates:
     """The prices of exactly this model id, today. SetupError where the table has no such model."""
     found = _find(vendor, model)
-    if found is None:
+    prices = found.get_prices(datetime.now(UTC)) if found else None
+    if prices is None or not (prices.input_mtok and prices.output_mtok):  # speech and embeddings have prices of other kinds
         raise SetupError(
             f"no price is known for model {model} of {vendor}; use a model from the price table, or add its prices under the "
             "key `prices` of the configuration"
         )
-    prices = found.get_prices(datetime.now(UTC))
-    return Rates(model, TABLE_DATED, tuple(_tier(vendor, model, prices, above) for above in _starts(prices)))
+    return Rates(model, TABLE_DATED, tuple(_tier(model, prices, above) for above in _starts(prices)))
+
+
+def stale(today: date) -> str:
+    """What a person has to know about the age of the table on `today`; empty as long as it is young enough."""
+    age = (today - date.fromisoformat(TABLE_DATED)).days
+    if age <= STALE_DAYS:
+        return ""
+    return (
+        f"the price table is of {TABLE_DATED}, {age} days old, and what is billed may differ from it: "
+        "update Ostler, or add today's prices under the key `prices` of the configuration"
+    )
+
+
+def long_write_factor(model: str) -> Decimal:
+    """How many times the input price a cache write costs that is kept for long.
+
+    Sources: OpenAI, 12 hours, 2.5 times (the table leaves it out and says so in its comment on gpt-6.1-terra; litellm 1.109.1
+    has it for every model from gpt-5.6 on); Anthropic, an hour, twice (prompt-caching#pricing).
+    """
+    return Decimal("2.5") if model.startswith("gpt-") else Decimal(2)
 
 
 def _find(vendor: str, model: str) -> ModelInfo | None:
@@ -49,30 +64,26 @@ def _starts(prices: ModelPrice) -> list[int]:
     return sorted({0, *(tier.start for value in tiered for tier in value.tiers)})
 
 
-def _tier(vendor: str, model: str, prices: ModelPrice, above: int) -> PriceTier:
+def _tier(model: str, prices: ModelPrice, above: int) -> PriceTier:
     def price(key: str) -> Decimal | None:
         return _at(getattr(prices, f"{key}_mtok"), above)
 
     base = price("input") or Decimal(0)
-    write = _or(price("cache_write"), base)  # models without a write price bill writes as input
+    written = price("cache_write")
+    write = _or(written, base)  # models without a write price bill writes as input
+    long = _or(price("cache_write_1h"), write if written is None else base * long_write_factor(model))
     return PriceTier(
         above=above,
         input=_micro(base),
         output=_micro(price("output") or Decimal(0)),
         cache_read=_micro(_or(price("cache_read"), base)),
         cache_write=_micro(write),
-        cache_write_long=_micro(_long_write(vendor, model, base, write, price)),
+        cache_write_long=_micro(long),
     )
 
 
-def _long_write(vendor: str, model: str, base: Decimal, write: Decimal, price: _Price) -> Decimal:
-    if vendor == "openai":
-        return base * _LONG_WRITE_OPENAI if keeps_12_hours(model) else write
-    return _or(price("cache_write_1h"), base * 2)  # Anthropic: an hour costs twice the input price (prompt-caching#pricing)
-
-
 def keeps_12_hours(model: str) -> bool:
-    """Whether OpenAI sells the long cache for `model`: gpt-6 and later."""
+    """Whether a cache of 12 hours is asked for: OpenAI has it for gpt-6 and later, and for gpt-5.6 by one source of two."""
     major = model.removeprefix("gpt-").split("-")[0].split(".")[0]
     return model.startswith("gpt-") and major.isdigit() and int(major) >= 6
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from datetime import date, timedelta
 from decimal import Decimal
 from importlib.metadata import version
 
@@ -31,9 +32,9 @@ TABLE: dict[str, tuple[float, float, float, float, float | None]] = {
     "gpt-6.1-sol": (2, 10, 0.10, 2.5, 5),
     "gpt-6-sol": (2, 10, 0.20, 2.5, 5),
     "gpt-6-astra": (10, 50, 1, 12.5, 25),
-    "gpt-5.6-luna": (0.2, 1.2, 0.02, 0.25, None),
-    "gpt-5.6-terra": (2, 12, 0.2, 2.5, None),
-    "gpt-5.6-sol": (4, 20, 0.4, 5, None),
+    "gpt-5.6-luna": (0.2, 1.2, 0.02, 0.25, 0.5),
+    "gpt-5.6-terra": (2, 12, 0.2, 2.5, 5),
+    "gpt-5.6-sol": (4, 20, 0.4, 5, 10),
     "gpt-5.5": (5, 30, 0.5, 5, None),
     "gpt-5.4-mini": (0.75, 4.5, 0.075, 0.75, None),
     "gpt-5.4-nano": (0.2, 1.25, 0.02, 0.2, None),
@@ -86,6 +87,8 @@ def test_other_claude_models_are_flat(model: str) -> None:
         ("openai", "gpt-6"),
         ("nobody", "gpt-6-luna"),
         ("openai", ""),
+        ("openai", "text-embedding-3-small"),  # in the table, without a price of what a model writes
+        ("openai", "whisper-1"),  # in the table, by the hour
     ],
 )
 def test_no_price_is_guessed(vendor: str, model: str) -> None:
@@ -96,6 +99,17 @@ def test_no_price_is_guessed(vendor: str, model: str) -> None:
 def test_the_date_belongs_to_the_installed_table() -> None:
     assert version("genai-prices") == prices.TABLE_VERSION, "look up when the new table was made and change both constants"
     assert rates("openai", "gpt-6-luna").dated == prices.TABLE_DATED
+
+
+@pytest.mark.parametrize("days", [-1, 0, prices.STALE_DAYS])
+def test_a_young_table_is_not_worth_a_word(days: int) -> None:
+    assert prices.stale(date.fromisoformat(prices.TABLE_DATED) + timedelta(days)) == ""
+
+
+def test_an_old_table_is_said_to_be() -> None:
+    said = prices.stale(date.fromisoformat(prices.TABLE_DATED) + timedelta(prices.STALE_DAYS + 1))
+    assert f"of {prices.TABLE_DATED}, 31 days old" in said
+    assert "`prices`" in said
 
 
 @pytest.mark.parametrize("model", TABLE)
