@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from datetime import date
-from decimal import Decimal
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from decimal import ROUND_CEILING, Decimal
 from ipaddress import ip_address
+from itertools import pairwise
 from pathlib import Path
 from socket import inet_aton
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from bot.core.budget import MICRO, PriceTier, Rates
 from bot.core.errors import BadInput, SetupError
 from bot.core.selection import ModelClass, ModelId
 from bot.core.strategy import Settings as RunSettings
+from bot.llm.prices import long_write_factor
 
 CONFIG_PATH = ".github/ostler.yml"
 VENDORS = ("anthropic", "openai")
@@ -119,21 +123,94 @@ class Paths(_Part):
     deny: tuple[str, ...] = ()
 
 
-class Price(_Part):
-    """Dollars per million tokens of one exact model id, where the bundled table does not know it."""
+PerMillion = Annotated[Decimal, Field(ge=0, le=10_000, allow_inf_nan=False)]
+"""Dollars per million tokens."""
 
-    model: str
+
+class Prices(_Part):
+    """What tokens cost. An unstated cache price is the input price, one for a long write at least twice that."""
+
+    input: PerMillion
+    output: PerMillion
+    cache_read: PerMillion | None = None
+    cache_write: PerMillion | None = None
+    cache_write_long: PerMillion | None = None
+
+    def tier(self, model: str, above: int) -> PriceTier:
+        read, write = (self.input if price is None else price for price in (self.cache_read, self.cache_write))
+        long = max(write, self.input * long_write_factor(model)) if self.cache_write_long is None else self.cache_write_long
+        return PriceTier(above, *(_whole(price) for price in (self.input, self.output, read, write, long)))
+
+    def stated(self) -> Iterator[tuple[str, Decimal]]:
+        """The prices that are written down, by key."""
+        for name in Prices.model_fields:
+            price = getattr(self, name)
+            if price is not None:
+                yield name, price
+
+
+class Tier(Prices):
+    """What all tokens of a call cost whose prompt is longer than `above` tokens."""
+
+    above: int = Field(gt=0, le=100_000_000, strict=True)
+
+
+class Price(Prices):
+    """The prices of one exact model id, where the bundled table does not know it or has others. `free` is a model that costs
+    nothing, such as one on a machine of one's own."""
+
+    model: str = Field(min_length=1)
     dated: date
-    input: Decimal = Field(ge=0, le=10_000, allow_inf_nan=False)
-    output: Decimal = Field(ge=0, le=10_000, allow_inf_nan=False)
-    cache_read: Decimal | None = Field(default=None, ge=0, le=10_000, allow_inf_nan=False)
-    cache_write: Decimal | None = Field(default=None, ge=0, le=10_000, allow_inf_nan=False)
+    tiers: tuple[Tier, ...] = ()
+    free: bool = False
+
+    @field_validator("dated")
+    @classmethod
+    def _not_to_come(cls, dated: date) -> date:
+        if dated > (datetime.now(UTC) + _EARLIEST_ZONE).date():
+            raise _wrong(f"{dated} is in the future: give the day on which these prices were looked up")
+        return dated
+
+    @field_validator("tiers")
+    @classmethod
+    def _ascending(cls, tiers: tuple[Tier, ...]) -> tuple[Tier, ...]:
+        for number, (low, high) in enumerate(pairwise(tiers), start=1):
+            if high.above <= low.above:
+                raise _wrong(f"{high.above} does not come after {low.above}: put the tiers in ascending order", number, "above")
+        return tiers
+
+    @model_validator(mode="after")
+    def _free_or_not(self) -> Price:
+        """A price of 0 is a slip that no cap would ever notice, so that it has to be meant."""
+        places: list[tuple[Prices, tuple[str | int, ...]]] = [(self, ())]
+        places += [(tier, ("tiers", number)) for number, tier in enumerate(self.tiers)]
+        for part, at in places:
+            for name, price in part.stated():
+                if self.free and price:
+                    raise _wrong(f"{price} is no price of a free model: write 0, or leave `free` out", *at, name)
+                if not self.free and not price:
+                    raise _wrong("a price has to be more than 0; a model that costs nothing needs `free: true`", *at, name)
+        return self
 
     def rates(self) -> Rates:
-        """An unstated cache price is the input price; the long write twice that."""
-        read, write = (self.input if price is None else price for price in (self.cache_read, self.cache_write))
-        tier = PriceTier(0, *(int(price * MICRO) for price in (self.input, self.output, read, write, max(write, self.input * 2))))
-        return Rates(self.model, self.dated.isoformat(), (tier,))
+        """As the ledger wants them."""
+        tiers = (self.tier(self.model, 0), *(tier.tier(self.model, tier.above) for tier in self.tiers))
+        return Rates(self.model, self.dated.isoformat(), tiers)
+
+
+_EARLIEST_ZONE = timedelta(hours=14)
+"""Where the day begins first, and a date may be written that UTC has not reached."""
+
+
+def _whole(dollars: Decimal) -> int:
+    """Micro-dollars, rounded up."""
+    return int((dollars * MICRO).to_integral_value(ROUND_CEILING))
+
+
+def _wrong(reason: str, *at: str | int) -> ValidationError:
+    """What a validator raises that found the mistake deeper than where it stands."""
+    fault = InitErrorDetails(type=PydanticCustomError("wrong", "{reason}", {"reason": reason}), loc=at, input=None)
+    return ValidationError.from_exception_data("configuration", [fault])
 
 
 class RepoConfig(_Part):
@@ -147,6 +224,16 @@ class RepoConfig(_Part):
     loop: Loop = Loop()
     paths: Paths = Paths()
     prices: tuple[Price, ...] = ()
+
+    @field_validator("prices")
+    @classmethod
+    def _once_each(cls, prices: tuple[Price, ...]) -> tuple[Price, ...]:
+        seen: set[str] = set()
+        for number, price in enumerate(prices):
+            if price.model in seen:
+                raise _wrong(f"{price.model} is priced twice: keep one", number, "model")
+            seen.add(price.model)
+        return prices
 
 
 def run_settings(

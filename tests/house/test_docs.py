@@ -212,7 +212,7 @@ def is_model(kind: Any) -> bool:
 def shown(value: Any) -> str:
     if value is None:
         return "none"
-    if isinstance(value, Decimal | int | str) and value != "":
+    if isinstance(value, Decimal | int | str) and not isinstance(value, bool) and value != "":
         return str(value)
     return json.dumps(value)
 

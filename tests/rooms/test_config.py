@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from textwrap import indent
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.config import Budget, Models, RepoConfig, Settings, load_settings, micro, parse_config
+from bot.core.budget import PriceTier
 from bot.core.errors import BadInput, SetupError
 from bot.core.selection import ModelClass
 
@@ -55,6 +57,27 @@ class TestWhatIsSaid:
         tier = config.prices[0].rates().tiers[0]
         assert (tier.input, tier.output, tier.cache_read, tier.cache_write_long) == (1_000_000, 2_500_000, 1_000_000, 2_000_000)
 
+    def test_a_price_has_tiers_and_says_what_a_long_write_costs(self) -> None:
+        config = parse_config(
+            b"prices:\n  - {model: m, dated: 2025-01-01, input: 1, output: 5, cache_write: 1.25, tiers: [\n"
+            b"      {above: 1000, input: 2, output: 7.5, cache_read: 0.1, cache_write: 2.5, cache_write_long: 5},\n"
+            b"      {above: 2000, input: 0.0000001, output: 10000}]}\n"
+        )
+        assert config.prices[0].rates().tiers == (
+            PriceTier(0, 1_000_000, 5_000_000, 1_000_000, 1_250_000, 2_000_000),
+            PriceTier(1_000, 2_000_000, 7_500_000, 100_000, 2_500_000, 5_000_000),
+            PriceTier(2_000, 1, 10_000_000_000, 1, 1, 1),
+        )
+
+    def test_a_long_write_costs_what_its_vendor_takes(self) -> None:
+        said = "".join(f"  - {{model: {model}, dated: 2025-01-01, input: 2, output: 1}}\n" for model in ("gpt-9", "local"))
+        prices = parse_config(f"prices:\n{said}".encode()).prices
+        assert [price.rates().tiers[0].cache_write_long for price in prices] == [5_000_000, 4_000_000]
+
+    def test_a_free_model_is_said_to_be(self) -> None:
+        config = parse_config(b"prices: [{model: m, dated: 2025-01-01, input: 0, output: 0, free: true}]")
+        assert config.prices[0].rates().tiers == (PriceTier(0, 0, 0, 0, 0, 0),)
+
     def test_a_byte_order_mark_and_windows_lines_are_fine(self) -> None:
         assert parse_config(b"\xef\xbb\xbf" + FULL.replace(b"\n", b"\r\n")) == parse_config(FULL)
 
@@ -68,6 +91,49 @@ class TestWhatIsSaid:
         assert models.available(()) == ()
 
 
+def priced(lines: str) -> bytes:
+    """A configuration with one price of `lines`, which begin on line 4."""
+    return f"prices:\n  - model: m\n    dated: 2025-01-01\n{indent(lines, '    ')}".encode()
+
+
+def tiered(*above: object) -> bytes:
+    """A configuration with one price and a tier for each of `above`, the first on line 7."""
+    tiers = "".join(f"  - {{above: {each}, input: 1, output: 1}}\n" for each in above)
+    return priced(f"input: 1\noutput: 1\ntiers:\n{tiers}")
+
+
+WRONG_PRICES = {
+    "a price below zero": (priced("input: -2\noutput: 1\n"), 4, "prices.0.input"),
+    "no price for input": (priced("input: 0\noutput: 1\n"), 4, "prices.0.input"),
+    "no price for output": (priced("input: 1\noutput: 0.0\n"), 5, "prices.0.output"),
+    "no price for writes": (priced("input: 1\noutput: 1\ncache_write_long: 0\n"), 6, "prices.0.cache_write_long"),
+    "a price that is no number": (priced("input: .nan\noutput: 1\n"), 4, "prices.0.input"),
+    "an endless price": (priced("input: 1\noutput: .inf\n"), 5, "prices.0.output"),
+    "a huge price": (priced("input: 10000.01\noutput: 1\n"), 4, "prices.0.input"),
+    "a price that is a word": (priced("input: 1\noutput: 1\ncache_read: cheap\n"), 6, "prices.0.cache_read"),
+    "a free model with a price": (priced("free: true\ninput: 0\noutput: 1\n"), 6, "prices.0.output"),
+    "a free model that is not always": (
+        priced("free: true\ninput: 0\noutput: 0\ntiers:\n  - {above: 9, input: 0, output: 1}\n"), 8, "prices.0.tiers.0.output"
+    ),
+    "a tier without a price": (
+        priced("input: 1\noutput: 1\ntiers:\n  - {above: 9, input: 1, output: 0}\n"), 7, "prices.0.tiers.0.output"
+    ),
+    "tiers that descend": (tiered(9, 10, 3), 9, "prices.0.tiers.2.above"),
+    "a tier given twice": (tiered(9, 9), 8, "prices.0.tiers.1.above"),
+    "a tier from nothing": (tiered(0), 7, "prices.0.tiers.0.above"),
+    "a tier from a word": (tiered("true"), 7, "prices.0.tiers.0.above"),
+    "prices of a day to come": (
+        b"prices:\n  - model: m\n    input: 1\n    output: 1\n    dated: 2999-01-01\n", 5, "prices.0.dated"
+    ),
+    "a model priced twice": (
+        priced("input: 1\noutput: 1\n") + b"  - dated: 2025-01-01\n    model: m\n    input: 1\n    output: 1\n",
+        7,
+        "prices.1.model",
+    ),
+    "a price in the second place": (
+        priced("input: 1\noutput: 1\n") + b"  - {model: n, dated: 2025-01-01, input: 1, output: x}\n", 6, "prices.1.output"
+    ),
+}  # fmt: skip
 WRONG = {
     "bad YAML": (b"version: 1\nbudget: {money: 2\nloop: 1\n", 3, ""),
     "a tab": (b"version: 1\n\tapproval: never\n", 2, ""),
@@ -93,19 +159,13 @@ WRONG = {
     "negative money": (b"budget:\n  money: -1\n", 2, "budget.money"),
     "nothing": (b"budget:\n  call: 0\n", 2, "budget.call"),
     "huge money": (b"budget:\n  money: 1e9\n", 2, "budget.money"),
-    "a price below zero": (b"prices:\n  - model: m\n    dated: 2025-01-01\n    input: -2\n    output: 1\n", 4, "prices.0.input"),
-    "a price in the second place": (
-        b"prices:\n  - {model: m, dated: 2025-01-01, input: 1, output: 1}\n"
-        b"  - model: m\n    dated: 2025-01-01\n    input: 1\n    output: x\n",
-        6,
-        "prices.1.output",
-    ),
     "a day that is none": (b"version: 1\nprices:\n  - {model: m, dated: 2025-99-99, input: 1, output: 1}\n", 3, ""),
     "a number too long to read": (b"loop:\n  max_turns: " + b"9" * 5_000 + b"\n", 2, ""),
     "a key given twice": (b"budget: {money: 1}\nversion: 1\nbudget: {money: 9}\n", 3, "budget"),
     "a key that is no word": (b"version: 1\n7: x\n", 2, ""),
     "a key that is a list": (b"version: 1\n? [a]\n: x\n", 2, ""),
     "a loop": (b"version: 1\npaths: &p\n  allow: *p\n", 3, ""),
+    **WRONG_PRICES,
 }
 
 

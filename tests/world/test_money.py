@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,12 @@ from typing import Any
 import genai_prices
 import pytest
 
+from bot.config import Models
 from bot.core.budget import MICRO, Ledger
 from bot.core.events import CallFailed
 from bot.loop.driver import fold
-from tests.world.world import CODE, ISSUE, Rule, Said, Vendors, World, happy, rule, serve
+from tests.rooms.test_config import WRONG_PRICES
+from tests.world.world import BOTH, CODE, ISSUE, Rule, Said, Vendors, World, happy, rule, serve
 
 MENDED = CODE.replace("left - right", "left + right")
 
@@ -154,6 +158,52 @@ def test_a_model_without_a_price_is_refused_before_anything_is_asked(tmp_path: P
         assert vendors.journal() == []
         said = world.run(ISSUE, vendors=vendors)
         assert "anthropic knows no such model" in said.result["outcome"]
+
+
+def test_prices_that_cannot_be_true_are_refused_before_anything_is_made(tmp_path: Path) -> None:
+    world = World.of(tmp_path)
+    with serve(happy()) as vendors:
+        for name, (raw, line, key) in WRONG_PRICES.items():
+            said = world.configured(raw.decode()).run(ISSUE, vendors=vendors)
+            assert said.code == 5, name
+            assert said.err.startswith(f"ostler: .github/ostler.yml, line {line}: {key}: "), name
+            assert said.err.count("\n") == 1, name
+        assert vendors.journal() == []
+    assert world.folders() == []
+    assert world.branches() == ["main"]
+
+
+FREE_MODELS = "prices:\n" + "".join(
+    f"  - {{model: {each.model}, dated: 2026-11-01, input: 0, output: 0, free: true}}\n" for each in Models().available(BOTH)
+)
+
+
+def test_a_free_model_leaves_the_money_alone(tmp_path: Path) -> None:
+    """Such as one on a machine of one's own: every call is booked, and costs nothing."""
+    world = World.of(tmp_path).configured(f"{FREE_MODELS}budget: {{money: 0.000001}}\n")
+    with serve(happy()) as vendors:
+        said = world.run(ISSUE, vendors=vendors)
+        assert is_mended(world, said), said
+        assert said.result["cost_usd"] == 0
+        assert len(vendors.journal()) == said.result["calls"] == 5
+
+
+def test_an_old_price_table_is_said_once_and_stops_nothing(tmp_path: Path) -> None:
+    world = World.of(tmp_path)
+    aged = "import bot.llm.prices; bot.llm.prices.TABLE_DATED = '2026-01-02'; from bot.cli.main import main; main()"
+    ostler = [sys.executable, "-I", "-c", aged]
+    with serve(happy()) as vendors:
+        said = world.process([*ostler, "run", str(world.repository), "--issue", ISSUE], vendors=vendors)
+        assert said.code == 0, said
+        assert said.err.count("the price table is of 2026-01-02, ") == 1
+        world.configured(FREE_MODELS)  # now no price is from the table
+        said = world.process([*ostler, "run", str(world.repository), "--issue", ISSUE], vendors=vendors)
+        assert said.code == 0, said
+        assert "price table" not in said.err
+    doctor = world.process([*ostler, "doctor", str(world.repository), "--json"])
+    (item,) = (item for item in json.loads(doctor.out) if item["name"] == "prices")
+    assert (doctor.code, item["state"]) == (0, "warn")
+    assert item["detail"].startswith("the price table is of 2026-01-02, ")
 
 
 DEAR = (
