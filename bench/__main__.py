@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 from rich.console import Console
 from rich.table import Table
 
-from bench import b2, h1, s1
+from bench import b2, b4, h1, s1
 
 BUILD = Path(__file__).resolve().parent.parent / "build" / "bench"
 WIDTH = 130
@@ -44,6 +44,7 @@ def _h1(*, quick: bool, say: Say) -> Figures:
 
 BENCHES: Mapping[str, Bench] = {
     "B2": Bench("the ledger beside the vendors' bills, thousands of played sessions", b2.run, b2.TARGETS),
+    "B4": Bench("rules of escalation on the same simulated issues, $ an issue", b4.run, b4.TARGETS),
     "H1": Bench("the same scripted fix, build phase, start-up included; wall_s is less model and test time", _h1, h1.TARGETS),
     "S1": Bench("ostler --help", s1.run, s1.TARGETS),
 }
@@ -89,7 +90,7 @@ def show(console: Console, name: str, bench: Bench, figures: Mapping[str, Mappin
         table.add_column(f"{other} (ratio)", justify="right")
     table.add_column("target")
     for figure, row in figures.items():
-        beside = [f"{_number(row['beside'].get(other))} ({_number(row['ratio'].get(other))})" for other in others]
+        beside = [f"{_number(row['beside'].get(other))}{_ratio(row['ratio'].get(other))}" for other in others]
         table.add_row(figure, _number(row["value"]), *beside, _judged(bench.targets.get(figure), row))
     console.print(table)
     console.print(f"written to {BUILD / f'{name}.json'}", style="dim", markup=False, soft_wrap=True)
@@ -97,6 +98,10 @@ def show(console: Console, name: str, bench: Bench, figures: Mapping[str, Mappin
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:,}"
+
+
+def _ratio(value: float | None) -> str:
+    return "" if value is None else f" ({value:,})"
 
 
 def _judged(target: tuple[str, str, float] | None, row: Mapping[str, Any]) -> str:
