@@ -160,7 +160,7 @@ class _Trace:
         wanted, floor = chance.randint(500, 32_000), chance.randint(100, 2_000)
         prices = _rates(tariff.vendor, tariff.model)
         self.ledger, grant = self.ledger.reserve(
-            name, phase, prices, input_bound=bound, output_wanted=wanted, output_floor=floor, finishing=phase == "REVIEW"
+            name, phase, phase, prices, input_bound=bound, output_wanted=wanted, output_floor=floor, finishing=phase == "REVIEW"
         )
         if isinstance(grant, Shortfall):
             self.seen["no room"] += 1
@@ -221,7 +221,7 @@ class _Trace:
         """The ledger's totals, and the true bill (what was lost included) against the cap."""
         self.tally.compare(self.ledger.committed, self.booked.total())
         for phase in PHASES:
-            self.tally.compare(self.ledger.phase_spent(phase), sum(n for (at, _), n in self.booked.items() if at == phase))
+            self.tally.compare(self.ledger.spent_on(phase), sum(n for (at, _), n in self.booked.items() if at == phase))
         for tariff in self.models:
             charged = sum(charge.amount for charge in self.ledger.charges if charge.model == tariff.model)
             self.tally.compare(charged, sum(n for (_, model), n in self.booked.items() if model == tariff.model))

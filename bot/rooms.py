@@ -5,28 +5,76 @@ from __future__ import annotations
 import importlib
 import os
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bot.config import RepoConfig, Settings
-from bot.core.budget import Rates
+from bot.config import VENDORS, RepoConfig, Settings
+from bot.core.budget import MICRO, Rates
 from bot.core.effects import Deliver
 from bot.core.events import Delivered
+from bot.core.experience import Experience
+from bot.core.record import outcomes, run_cost
 from bot.core.run import Run
 from bot.llm import anthropic, lean, openai
 from bot.llm.model import Model
 from bot.llm.prices import rates
 from bot.loop.perform import Ask, Publish, Rooms
 from bot.store.session import SessionFolder, Sessions
+from bot.store.shares import Alone, Shares
 from bot.workspace.checkout import Checkout
 from bot.workspace.workplace import Workplace
+
+ACCOUNTS = "accounts.db"
+FROZEN = 100
+"""Outcomes that a run is given: it keeps them in its journal."""
+
+if TYPE_CHECKING:
+    from bot.store.accounts import Accounts
+    from bot.store.purse import Purse
 
 
 def rooms(folder: SessionFolder, checkout: Checkout, settings: Settings, config: RepoConfig, ask: Ask | None) -> Rooms:
     """The rooms of the session in `folder`."""
     place = Workplace(folder.path, checkout)
-    return Rooms(pricing(config), place, models(settings), ask, to_branch(place))
+    purse = shared_purse(settings, config, str(checkout.root)) or alone(config)
+    return Rooms(pricing(config), purse, place, models(settings), ask, to_branch(place))
+
+
+def alone(config: RepoConfig, allowance: int | None = None) -> Alone:
+    """The limits of a machine that works on one run, or of one without limits that runs share."""
+    return Alone(config.breaker.breaker(), config.rate_limits.buckets(), time.time, allowance)
+
+
+def shared_purse(settings: Settings, config: RepoConfig, repo: str) -> Purse | None:
+    """The limits that all runs of this machine share; None where none is set, so that nobody waits for a database then."""
+    shares = shares_of(settings, config, repo)
+    if not shares.limited:
+        return None
+    from bot.store.purse import Purse  # noqa: PLC0415 - it brings the database along, which most runs don't need
+
+    return Purse(accounts(settings), shares, config.rate_limits.buckets(), config.breaker.breaker(), time.time)
+
+
+def shares_of(settings: Settings, config: RepoConfig, repo: str) -> Shares:
+    """The limits that are set for all runs of `repo`, and of this machine."""
+    budget, quotas = config.budget, config.quotas
+    session, day, installation = (
+        int(amount * MICRO) if amount else 0 for amount in (budget.session, budget.day, settings.max_cost_per_day)
+    )
+    weekly = {vendor: quota.weekly_tokens for vendor in VENDORS if (quota := getattr(quotas, vendor))}
+    return Shares(repo, "this machine", session, day, installation, weekly)
+
+
+def accounts(settings: Settings) -> Accounts:
+    """This machine's accounts, under the state directory."""
+    from bot.store.accounts import Accounts  # noqa: PLC0415 - as above
+    from bot.store.database import Database  # noqa: PLC0415
+
+    return Accounts(Database.open(f"sqlite:///{state_dir(settings) / ACCOUNTS}"))
 
 
 def to_branch(place: Workplace) -> Publish:
@@ -82,3 +130,22 @@ def pricing(config: RepoConfig) -> Callable[[str, str], Rates]:
         return own.get(model) or rates(vendor, model)
 
     return price
+
+
+def experience_of(settings: Settings, repo: str) -> Experience:
+    """What this machine knows of earlier runs of `repo`; nothing, and no database, before there was one."""
+    if not (state_dir(settings) / ACCOUNTS).is_file():
+        return Experience()
+    found = accounts(settings).experience(repo)
+    return Experience(found.outcomes[-FROZEN:], tuple(replace(run, uses=()) for run in found.runs))
+
+
+def remember(settings: Settings, repo: str, run: Run) -> None:
+    """Keep what `run`, which is over, adds to the experience of `repo`. One that asked no model adds nothing."""
+    cost = run_cost(run)
+    if cost is None:
+        return
+    book, name = accounts(settings), f"{run.request.session}/{run.request.run}"
+    for phase, outcome in outcomes(run):
+        book.remember(repo, f"{name}/{phase}", outcome)
+    book.remember_run(repo, name, cost)

@@ -26,7 +26,7 @@ def outputs_of(given: ActionSettings, run: Run, head: str) -> dict[str, str]:
     return {
         "session_id": run.request.session,
         "run_state": str(run.state),
-        "next": str(Job.CONCLUDE if waits(run) and run.waiting and run.waiting.what == "budget" else next_job(run)),
+        "next": str(Job.CONCLUDE if waits(run) and run.waiting and run.waiting.what != "approval" else next_job(run)),
         "verdict": verdict(Job(given.job), run),
         "journal_head": head,
         "branch_name": run.branch or run.request.branch,

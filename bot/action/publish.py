@@ -22,7 +22,7 @@ from bot.github.publish import pull_request
 from bot.loop.comments import audit_comment, pull_body, pull_title
 from bot.loop.driver import Driver
 from bot.loop.perform import Rooms
-from bot.rooms import pricing, utc_now
+from bot.rooms import alone, pricing, utc_now
 from bot.store.journal import Journal
 
 
@@ -36,7 +36,8 @@ def publish(given: ActionSettings, client: Client) -> dict[str, str]:
     folder = receive(given)
     journal = Journal(folder.journal_path, utc_now)
     try:
-        rooms = Rooms(pricing(parse_config(None)), publish=lambda run, effect: _deliver(given, client, state, run, effect))
+        config = parse_config(None)  # no model is asked here
+        rooms = Rooms(pricing(config), alone(config), publish=lambda run, effect: _deliver(given, client, state, run, effect))
         driver = Driver(journal, rooms.perform, lambda run, effect: job_of(run, effect) == Job.PUBLISH)
         run = driver.run
         if run.changeset is None or run.changeset.digest != given.expect_changeset:

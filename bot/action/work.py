@@ -16,7 +16,7 @@ from bot.core.reports import FileChange
 from bot.core.run import Run
 from bot.loop.driver import Driver, Moment
 from bot.loop.perform import Rooms
-from bot.rooms import models, pricing, utc_now
+from bot.rooms import alone, models, pricing, utc_now
 from bot.store import trees
 from bot.store.journal import Journal
 from bot.store.session import SessionFolder
@@ -90,7 +90,8 @@ def _rooms(given: ActionSettings, environment: Settings, job: Job) -> Rooms:
         checkout = Checkout.open(given.checkout)
         config = parse_config(read_at(checkout, given.config_path), given.config_path)
         place = Workplace(work_folder(given), checkout, deliver_to_checkout=False)
-    return Rooms(pricing(config), place, models(environment) if job in MODEL_JOBS else {})
+    purse = alone(config, given.session_state.allowance or None)
+    return Rooms(pricing(config), purse, place, models(environment) if job in MODEL_JOBS else {})
 
 
 def _take_up(rooms: Rooms, folder: SessionFolder, run: Run) -> None:

@@ -43,22 +43,36 @@ def run(
     max_cost: MaxCost = None,
     approve: Annotated[bool, typer.Option("--approve", help="Approve the plan beforehand, whatever the rule says.")] = False,
     session: Annotated[str | None, typer.Option(help="Name of the session.", metavar="NAME")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(help="A label of the issue, for what it is worth (`routing.labels`).", metavar="LABEL")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the strategy and change nothing.")] = False,
     as_json: Json = False,
 ) -> None:
     """Plan, build, prove and audit a change of the checkout at PATH; leaves a branch, a patch and a report."""
     from bot.cli.run import run as door
 
-    _end(door(path, issue, max_cost=max_cost, approve=approve, session=session, dry_run=dry_run, as_json=as_json))
+    labels = tuple(label or ())
+    _end(door(path, issue, max_cost=max_cost, approve=approve, session=session, labels=labels, dry_run=dry_run, as_json=as_json))
 
 
 @app.command()
-def resume(session: Session, approve: Approve = None, max_cost: MaxCost = None, as_json: Json = False,
-           stop: Annotated[bool, typer.Option("--stop", help="End the run instead.")] = False) -> None:  # fmt: skip
-    """Go on with a run that was killed, or that waits for approval or money."""
+def resume(
+    session: Session,
+    approve: Approve = None,
+    max_cost: MaxCost = None,
+    accept_overrun: Annotated[
+        str | None, typer.Option(help="Let the run use its limits once more, and say why.", metavar="WHY")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Why the cap is raised; it stands in the budget report.", metavar="WHY")] = "",
+    stop: Annotated[bool, typer.Option("--stop", help="End the run instead.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Go on with a run that was killed, or that waits for approval, money or room under a shared cap."""
+    from bot.cli.run import Said
     from bot.cli.run import resume as door
 
-    _end(door(session, approve=approve, max_cost=max_cost, stop=stop, as_json=as_json))
+    _end(door(session, Said(approve, max_cost, accept_overrun, reason), stop=stop, as_json=as_json))
 
 
 @app.command()

@@ -22,7 +22,7 @@ from bot.llm.model import Model, Reply
 from bot.llm.scripted import ScriptedModel
 from bot.loop.driver import Driver, fold
 from bot.loop.perform import Rooms
-from bot.rooms import pricing, sessions, to_branch, utc_now
+from bot.rooms import alone, pricing, sessions, to_branch, utc_now
 from bot.store.journal import Journal, Record, read_records
 from bot.workspace.checkout import Checkout
 from bot.workspace.workplace import Workplace
@@ -70,8 +70,9 @@ def _execute(records: Sequence[Record], run: Run, repository: Path) -> Run:
             return Answered(effect.digest, "approved", run.approved_by) if run.approved_by else None
 
         workplace = Workplace(place, checkout, deliver_to_checkout=False)
+        config = repo_config(checkout)
         rooms = Rooms(
-            pricing(repo_config(checkout)), workplace, _models(records), ask, to_branch(workplace), sleep=lambda _: None
+            pricing(config), alone(config), workplace, _models(records), ask, to_branch(workplace), sleep=lambda _: None
         )
         left = Counter(_answered(records))
 

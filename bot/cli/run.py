@@ -7,6 +7,8 @@ import os
 import re
 import secrets
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,19 +20,19 @@ from bot.config import CONFIG_PATH, RepoConfig, Settings, load_settings, micro, 
 from bot.core.budget import dollars
 from bot.core.effects import AskPerson
 from bot.core.errors import BadInput, SetupError
-from bot.core.events import Answered, BudgetRaised, RunRequested, StopRequested
+from bot.core.events import Answered, BudgetRaised, OverrunAccepted, Resumed, RunRequested, StopRequested
 from bot.core.paths import printable
 from bot.core.policy import redact
 from bot.core.run import Run, short
 from bot.core.strategy import Settings as RunSettings
 from bot.core.strategy import compile_strategy
-from bot.core.summary import exit_code, line, status
+from bot.core.summary import exit_code, line, status, way_on
 from bot.core.ticket import Ticket, freeze
 from bot.core.triage_fixers import fixers_for
 from bot.llm.prices import stale
 from bot.loop.driver import Driver
 from bot.loop.projections import headline, project
-from bot.rooms import models, pricing, rooms, sessions, utc_now, warm
+from bot.rooms import experience_of, models, pricing, remember, rooms, sessions, utc_now, warm
 from bot.store.journal import Journal
 from bot.store.session import SessionFolder
 from bot.workspace.checkout import Checkout
@@ -38,11 +40,13 @@ from bot.workspace.search import read_at
 from bot.workspace.workplace import Workplace
 
 DIRTY_SHOWN = 3
+DOOR = "the command line"
 
 
 def run(
-    path: Path, issue: str, *, max_cost: float | None, approve: bool, session: str | None, dry_run: bool, as_json: bool
-) -> int:
+    path: Path, issue: str, *, max_cost: float | None, approve: bool, session: str | None, labels: Sequence[str], dry_run: bool,
+    as_json: bool,
+) -> int:  # fmt: skip
     """Start a run. Everything that can be refused is refused before anything is made."""
     ticket = freeze(*issue_text(issue))
     environment = load_settings()
@@ -50,7 +54,15 @@ def run(
         raise BadInput(f"{path} is a file: name the folder of the checkout.")
     checkout = Checkout.open(path)
     config = repo_config(checkout)
-    settings = run_settings(environment, config, max_cost, preapproved_by="--approve on the command line" if approve else "")
+    settings = run_settings(
+        environment,
+        config,
+        max_cost,
+        preapproved_by="--approve on the command line" if approve else "",
+        labels=tuple(labels),
+        experience=experience_of(environment, str(checkout.root)),
+        price=pricing(config),
+    )
     refuse_early(ticket, settings, config)
     models(environment)  # so that a key that cannot be one is refused before there is a session
     if dry_run:
@@ -76,7 +88,17 @@ def run(
     return finish(folder, driver, room.place, as_json=as_json)
 
 
-def resume(name: str, *, approve: str | None, max_cost: float | None, stop: bool, as_json: bool) -> int:
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a person says for what a run waits for. `reason` goes with more money and with an accepted overrun."""
+
+    approve: str | None = None
+    max_cost: float | None = None
+    accept_overrun: str | None = None
+    reason: str = ""
+
+
+def resume(name: str, said: Said, *, stop: bool, as_json: bool) -> int:
     """Go on with a run from its journal."""
     environment = load_settings()
     folder = sessions(environment).find(name)
@@ -94,14 +116,16 @@ def resume(name: str, *, approve: str | None, max_cost: float | None, stop: bool
         room.place.reopen(state)
     elif stop:
         room.place.reopen(state)
-        driver.feed(StopRequested("the command line"))
+        driver.feed(StopRequested(DOOR))
     else:
         refuse_without_keys(state, environment)
         if state.strategy and state.strategy.choices:
             warm((state.call.choice if state.call else state.strategy.choices[0]).model.vendor)
         room.place.reopen(state)
-        answer(driver, approve, max_cost)
+        answer(driver, said)
         driver.recover()
+        if differed := room.purse.follow(driver.run):
+            print(f"ostler: {differed} bookings of this run were set to what its journal says", file=sys.stderr)
     return finish(folder, driver, room.place, as_json=as_json)
 
 
@@ -115,22 +139,35 @@ def refuse_without_keys(state: Run, environment: Settings) -> None:
         raise SetupError(f"The run needs a model of {missing[0]} and its key is not set: set {missing[0].upper()}_API_KEY.")
 
 
-def answer(driver: Driver, approve: str | None, max_cost: float | None) -> None:
-    """Feed what the person says, if it fits what the run waits for."""
+def answer(driver: Driver, said: Said) -> None:
+    """Feed what the person says, if it fits what the run waits for. Who resumes a run that a shared cap stopped has it looked at
+    again.
+
+    Raises:
+        BadInput: the run waits for something else.
+    """
     waiting = driver.run.waiting
-    if approve is not None:
+    if said.approve is not None:
         if waiting is None or waiting.what != "approval":
             raise BadInput("The run does not wait for approval.")
-        if len(approve) < len(short(waiting.digest)) or not waiting.digest.startswith(approve.lower()):
-            raise BadInput(f"{approve!r} is not the digest of this plan: it is {short(waiting.digest)}.")
-        driver.answer(Answered(waiting.digest, "approved", "the command line"), AskPerson)
-    if max_cost is not None:
-        cap = micro(max_cost, "--max-cost")
+        if len(said.approve) < len(short(waiting.digest)) or not waiting.digest.startswith(said.approve.lower()):
+            raise BadInput(f"{said.approve!r} is not the digest of this plan: it is {short(waiting.digest)}.")
+        driver.answer(Answered(waiting.digest, "approved", DOOR), AskPerson)
+    if said.max_cost is not None:
+        cap = micro(said.max_cost, "--max-cost")
         if waiting is None or waiting.what != "budget":
             raise BadInput("The run does not wait for money.")
         if cap <= driver.run.ledger.run_cap:
             raise BadInput(f"--max-cost has to be more than the {dollars(driver.run.ledger.run_cap)} there were.")
-        driver.feed(BudgetRaised(cap, "the command line"))
+        driver.feed(BudgetRaised(cap, DOOR, said.reason))
+    if said.accept_overrun is not None:
+        if waiting is None or waiting.what != "overrun":
+            raise BadInput("The run does not wait for an overrun to be accepted.")
+        if not said.accept_overrun.strip():
+            raise BadInput("--accept-overrun needs a reason: it stands in the budget report.")
+        driver.feed(OverrunAccepted(DOOR, said.accept_overrun))
+    elif waiting is not None and waiting.what == "shared":
+        driver.feed(Resumed(DOOR))
 
 
 def finish(folder: SessionFolder, driver: Driver, workplace: Workplace, *, as_json: bool) -> int:
@@ -139,6 +176,8 @@ def finish(folder: SessionFolder, driver: Driver, workplace: Workplace, *, as_js
     seconds = (datetime.now(UTC) - datetime.fromisoformat(folder.metadata().started_at)).total_seconds()
     patch = workplace.worktree.patch(state.base_tree, state.changeset.tree) if state.changeset and state.changeset.files else b""
     project(folder, state, patch=patch, at=utc_now(), seconds=seconds)
+    if state.over:
+        remember(load_settings(), folder.metadata().repository, state)
     if as_json:
         print(json.dumps(line(state)))
     else:
@@ -163,12 +202,7 @@ def tell(folder: SessionFolder, state: Run, seconds: float) -> None:
     console.print(escape(f"  report   {folder.path / 'report.md'}"), soft_wrap=True)
     console.print(escape(f"  page     {folder.path / 'page.html'}"), soft_wrap=True)
     if state.waiting:
-        how = (
-            f"--approve {short(state.waiting.digest)}"
-            if state.waiting.digest
-            else f"--max-cost {state.waiting.needed / 1_000_000:.2f}"
-        )
-        console.print(escape(f"  go on    ostler resume {folder.id} {how}"), soft_wrap=True)
+        console.print(escape(f"  go on    ostler resume {folder.id} {way_on(state)}".rstrip()), soft_wrap=True)
 
 
 def issue_text(issue: str) -> tuple[str, str]:

@@ -1,8 +1,8 @@
 """Money as integer micro-dollars: reserve the worst case before a call, settle from the bill, never exceed a cap.
 
-A call is admitted only when its worst case fits into what every enclosing cap (call, phase, run) has left after all that is
-spent or reserved. A reservation whose outcome is unknown stays spent in full. So the bill is at most the cap, whatever
-crashes in between.
+A call is admitted only when its worst case fits into what every enclosing cap has left after all that is spent or reserved:
+call, phase, run, and those that runs share (session, day, installation). A reservation whose outcome is unknown stays spent in
+full. So the bill is at most the cap, whatever crashes in between.
 """
 
 from __future__ import annotations
@@ -35,6 +35,12 @@ class Usage:
     def prompt(self) -> int:
         """All input tokens, cached or not: what a vendor's price tier is chosen by."""
         return self.input + self.cache_read + self.cache_write + self.cache_write_long
+
+    @property
+    def fresh(self) -> int:
+        """Tokens that were worked on: what was read from a cache is left out. A transcript that is sent again with every turn
+        says how many turns there were, not how much work; what it costs, the money caps count."""
+        return self.input + self.cache_write + self.cache_write_long + self.output
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -106,10 +112,20 @@ class Cap:
 
 
 @dataclass(frozen=True, slots=True)
+class Left:
+    """How much of a shared cap was used when somebody looked, in the cap's unit."""
+
+    cap: Cap
+    used: int
+
+
+@dataclass(frozen=True, slots=True)
 class Reservation:
-    """Money set aside for a call in flight."""
+    """Money set aside for a call in flight of the phase `phase`, or for the minutes of a job. `kind` is what the phase caps are
+    about: one of the nine, or CI."""
 
     call: str
+    kind: str
     phase: str
     amount: int
 
@@ -119,6 +135,7 @@ class Charge:
     """Money gone. `lost` marks a call whose outcome is unknown: its whole reservation counts as spent."""
 
     call: str
+    kind: str
     phase: str
     role: str
     model: str
@@ -129,10 +146,11 @@ class Charge:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """Leave to call: the most output tokens to ask for, and what is set aside."""
+    """Leave to call: the most output tokens to ask for, what is set aside, and the most tokens in and out."""
 
     max_output: int
     amount: int
+    tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,24 +187,26 @@ class Ledger:
     def usage(self) -> Usage:
         return sum((charge.usage for charge in self.charges), Usage())
 
-    def phase_spent(self, phase: str) -> int:
-        return sum(charge.amount for charge in self.charges if charge.phase == phase)
+    def spent_on(self, kind: str) -> int:
+        return sum(charge.amount for charge in self.charges if charge.kind == kind)
 
-    def phase_committed(self, phase: str) -> int:
-        return self.phase_spent(phase) + sum(r.amount for r in self.reservations if r.phase == phase)
+    def committed_to(self, kind: str) -> int:
+        return self.spent_on(kind) + sum(r.amount for r in self.reservations if r.kind == kind)
 
-    def room(self, phase: str, *, finishing: bool) -> tuple[str, int]:
-        """The tightest cap for a call of `phase`, by name, and what it has left.
+    def room(self, kind: str, *, finishing: bool, shared: tuple[Left, ...] = ()) -> tuple[str, int]:
+        """The tightest cap for a call of a phase of `kind`, by name, and what it has left.
 
         Only finishing (audit and delivery) may use the finish reserve.
         """
         rooms = [("call", self.call_cap), ("run", self.run_cap - self.committed - (0 if finishing else self.finish_reserve))]
-        rooms += [("phase", cap - self.phase_committed(phase)) for name, cap in self.phase_caps if name == phase]
+        rooms += [("phase", cap - self.committed_to(kind)) for name, cap in self.phase_caps if name == kind]
+        rooms += [(left.cap.name, left.cap.limit - left.used) for left in shared if left.cap.unit == "money"]
         return min(rooms, key=lambda item: item[1])
 
     def reserve(
         self,
         call: str,
+        kind: str,
         phase: str,
         rates: Rates,
         *,
@@ -194,11 +214,12 @@ class Ledger:
         output_wanted: int,
         output_floor: int,
         finishing: bool = False,
+        shared: tuple[Left, ...] = (),
     ) -> tuple[Ledger, Grant | Shortfall]:
         """Set aside the worst case of a call, with its output clamped to what is affordable, down to `output_floor`."""
         if any(r.call == call for r in self.reservations) or any(c.call == call for c in self.charges):
             raise BugError(f"call {call} was reserved before")
-        cap, room = self.room(phase, finishing=finishing)
+        cap, room = self.room(kind, finishing=finishing, shared=shared)
         left = max(room, 0)
         base, price = worst_input_cost(rates, input_bound), max(tier.output for tier in rates.up_to(input_bound))
         affordable = output_wanted if price == 0 else max(0, left - base) * MICRO // price
@@ -207,23 +228,25 @@ class Ledger:
         if left < base or output < floor:
             return self, Shortfall(cap, left, base + -(-floor * price // MICRO))
         amount = base + -(-output * price // MICRO)
-        return replace(self, reservations=(*self.reservations, Reservation(call, phase, amount))), Grant(output, amount)
+        reservation = Reservation(call, kind, phase, amount)
+        return replace(self, reservations=(*self.reservations, reservation)), Grant(output, amount, input_bound + output)
 
     def settle(self, call: str, *, role: str, rates: Rates, usage: Usage) -> Ledger:
         """Replace a reservation by what the vendor billed."""
         reservation = self._reservation(call)
-        charge = Charge(call, reservation.phase, role, rates.model, cost(rates, usage), usage)
+        charge = Charge(call, reservation.kind, reservation.phase, role, rates.model, cost(rates, usage), usage)
         return self._closed(reservation, charge)
 
     def lose(self, call: str, *, role: str, model: str) -> Ledger:
         """The outcome of the call is unknown: its whole reservation is spent."""
         reservation = self._reservation(call)
-        return self._closed(reservation, Charge(call, reservation.phase, role, model, reservation.amount, lost=True))
+        lost = Charge(call, reservation.kind, reservation.phase, role, model, reservation.amount, lost=True)
+        return self._closed(reservation, lost)
 
     def lose_job(self, call: str, job: str, amount: int) -> Ledger:
         """A job that may have spent up to `amount` left no account of it: as much of that as the cap still holds is spent."""
         taken = max(0, min(amount, self.run_cap - self.committed))
-        return replace(self, charges=(*self.charges, Charge(call, "LOST", f"{job} job", "unknown", taken, lost=True)))
+        return replace(self, charges=(*self.charges, Charge(call, "LOST", "", f"{job} job", "unknown", taken, lost=True)))
 
     def release(self, call: str) -> Ledger:
         """The vendor certainly billed nothing: the reservation is free again."""

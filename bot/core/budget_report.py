@@ -219,7 +219,7 @@ def _spending(charges: Iterable[Charge]) -> tuple[Spending, ...]:
     """By model, role and kind, in the order of first use."""
     groups: dict[tuple[str, str, str], list[Charge]] = {}
     for charge in charges:
-        groups.setdefault((charge.model, charge.role, charge.phase), []).append(charge)
+        groups.setdefault((charge.model, charge.role, charge.kind), []).append(charge)
     return tuple(_spent(*key, mine) for key, mine in groups.items())
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 
-from bot.core.calling import ask, reads
+from bot.core.builders import next_builder
+from bot.core.calling import ask, available, reads
 from bot.core.conversation import Message, Text, ToolUse
 from bot.core.effects import RunFixers, TakeChangeset, UseTools
 from bot.core.errors import BugError
@@ -15,7 +17,6 @@ from bot.core.machines import PhaseState, RunState
 from bot.core.phases import Kind, Role
 from bot.core.policy import check, remarks
 from bot.core.run import Run, Step
-from bot.core.selection import escalated
 
 CUT_OFF = "Your answer was cut off at its length limit. Go on with smaller steps: one tool call at a time."
 
@@ -26,12 +27,18 @@ def begin(run: Run) -> Step:
     if run.compiled.fixers:
         return run, (RunFixers(run.tree, run.compiled.fixers),)
     default = next(choice for choice in run.compiled.choices if choice.role is Role.BUILDER)
-    choice = escalated(default, run.request.settings.models, run.attempt - 1)
-    return ask(run.with_phase(replace(run.phase, choice=choice)))
+    failed = [p.choice.model for p in run.phases if p.kind is Kind.IMPLEMENT and p.choice and p.id != run.phase.id]
+    ledger, attempts = run.ledger, run.compiled.attempts - run.attempt + 1
+    share = Fraction(ledger.committed, ledger.run_cap) if ledger.run_cap else Fraction(0)
+    chosen = next_builder(run.request.settings, run.compiled.triage, default, failed, attempts=attempts, share=share)
+    if chosen is None:
+        why = f"{len(failed)} attempts failed, and another is expected to cost more than it is worth"
+        return fail(run, RunState.DONE_FAILED_REQUIRES_HUMAN_REVIEW, why)
+    return ask(run.with_phase(replace(run.phase, choice=available(run, chosen))))
 
 
 def fixers_ran(run: Run, event: FixersRan) -> Step:
-    run = replace(run, tree=event.tree, fixer_reports=event.reports)
+    run = replace(run, tree=event.tree, fixer_reports=event.reports).worked(event.seconds)
     return run, (TakeChangeset(event.tree),)
 
 
@@ -56,7 +63,7 @@ def tools_used(run: Run, event: ToolsUsed) -> Step:
     phase = run.phase
     answer = Message("user", event.results)
     run = replace(run, tree=event.tree, refused=(*run.refused, *event.refused))
-    run = run.with_phase(replace(phase, conversation=(*phase.conversation, answer)))
+    run = run.with_phase(replace(phase, conversation=(*phase.conversation, answer))).worked(event.seconds)
     if phase.turns >= run.request.settings.max_turns:
         return run, (TakeChangeset(run.tree),)
     return ask(run)

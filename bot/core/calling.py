@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from bot.core.budget import Shortfall, dollars
+from bot.core.budget import Left, Shortfall
 from bot.core.conversation import Message, Text
 from bot.core.effects import PriceCall, SendCall
 from bot.core.errors import BugError
-from bot.core.events import BudgetRaised, CallFailed, CallPriced, ModelReplied
+from bot.core.events import CallFailed, CallPriced, ModelReplied
 from bot.core.flow import fail
-from bot.core.machines import PhaseState, RunState
-from bot.core.phases import KINDS, Kind, Role, stage_of
-from bot.core.recovery import Stop, decide
+from bot.core.machines import RunState
+from bot.core.phases import Kind, Role, stage_of
+from bot.core.recovery import Retry, Stop, Switch, decide
 from bot.core.run import Call, Run, Step, Waiting
-from bot.core.selection import Choice
+from bot.core.selection import Choice, ModelId, apart, substitute
+from bot.core.spending import out_of_money, over_caps, paused, quota_short
 
 MAX_UNUSABLE = 3
-CENT = 10_000
+BYTES_PER_TOKEN = 4
+"""What most tokens stand for. Money is reserved by the bound; what only bounds work goes by this."""
 
 Reader = Callable[[Run, ModelReplied], Step]
 READERS: dict[Kind, Reader] = {}
@@ -38,83 +40,73 @@ def reads(*kinds: Kind) -> Callable[[Reader], Reader]:
 def ask(run: Run, *, tries: int = 0, wait: float = 0.0) -> Step:
     """Begin a call for the active phase's stage."""
     phase = run.phase
-    choice = phase.choice or _choice(run, stage_of(phase.kind, phase.stage).role)
+    choice = chosen(run, stage_of(phase.kind, phase.stage).role)
     call = Call(f"c{run.calls + 1:03}", phase.id, phase.stage, choice, tries)
     return replace(run, call=call, calls=run.calls + 1), (PriceCall(call.id, choice.model, wait),)
 
 
-def _choice(run: Run, role: Role) -> Choice:
-    return next(choice for choice in run.compiled.choices if choice.role is role)
+def chosen(run: Run, role: Role) -> Choice:
+    """The model of `role` in the active phase. Judges stay with another vendor than who they judge."""
+    choice = run.phase.choice or next(choice for choice in run.compiled.choices if choice.role is role)
+    if role is Role.PLAN_REVIEWER:
+        return apart(choice, run.request.settings.models, chosen(run, Role.PLANNER).model)
+    return choice if role is Role.AUDITOR else available(run, choice)
+
+
+def available(run: Run, choice: Choice) -> Choice:
+    """`choice`, or the like of a vendor that was not given up in this run."""
+    if choice.model.vendor not in run.left or run.compiled.triage.high_risk:
+        return choice
+    other = substitute(run.request.settings.models, choice.model, set(run.left))
+    return Choice(choice.role, other, f"{choice.model.vendor} was given up in this run: {choice.reason}") if other else choice
 
 
 def priced(run: Run, event: CallPriced) -> Step:
     """Reserve the worst case; where the money is short, wait for a person rather than spend."""
     call, phase = _current(run, event.call), run.phase
     stage = stage_of(phase.kind, phase.stage)
+    if reached := over_caps(run, event.input_bound // BYTES_PER_TOKEN + stage.floor):
+        return paused(run, Waiting("overrun", reached))
+    near, used_up = quota_short(event.shared, event.input_bound + stage.output, run.request.settings.quota_soft)
+    if near and (other := _elsewhere(run, call)):
+        return _switched(run, call.choice, other, f"{near.cap.name} is nearly used up")
+    if used_up:
+        return paused(run, Waiting("shared", _no_quota(run, used_up)))
     ledger, answer = run.ledger.reserve(
         call.id,
         str(phase.kind),
+        phase.id,
         event.rates,
         input_bound=event.input_bound,
         output_wanted=stage.output,
         output_floor=stage.floor,
         finishing=phase.kind is Kind.REVIEW,
+        shared=event.shared,
     )
     if isinstance(answer, Shortfall):
-        return _paused(run, answer)
+        return out_of_money(run, answer)
     run = replace(run, ledger=ledger, call=replace(call, request_digest=event.request_digest))
-    return run, (SendCall(call.id, call.choice.model, answer.max_output),)
+    return run, (SendCall(call.id, call.choice.model, answer.max_output, answer.amount, answer.tokens),)
 
 
-def _paused(run: Run, short: Shortfall) -> Step:
-    needed = cap_needed(run, short.needed)
-    text = (
-        f"The {short.cap} cap leaves {dollars(short.left)}, and the next call may cost {dollars(short.needed)}. "
-        f"All work so far is kept: raise the cap to {dollars(needed)} or more to go on."
+def _no_quota(run: Run, left: Left) -> str:
+    why = " High-risk work is given to no other vendor for want of a quota." if run.compiled.triage.high_risk else ""
+    return (
+        f"{left.cap.name} is used up ({left.used:,} of {left.cap.limit:,} tokens).{why} All work so far is kept: go on when it "
+        "begins anew, or raise it in the configuration."
     )
-    run = replace(run, call=None, waiting=Waiting("budget", text, needed=needed))
-    return run.phase_moved(PhaseState.GATE).moved(RunState.GATE), ()
-
-
-def cap_needed(run: Run, amount: int) -> int:
-    """The run cap, in whole cents, under which a call of the active phase that may cost `amount` is admitted by every cap."""
-    kind, ledger = run.phase.kind, run.ledger
-    whole, reserve = ledger.committed + amount, 0 if kind is Kind.REVIEW else KINDS[Kind.REVIEW].share
-    least = max(
-        run.compiled.run_cap + 1,
-        amount if amount > ledger.call_cap else 0,
-        -(-(ledger.phase_committed(str(kind)) + amount) * 100 // KINDS[kind].share),
-        -(-whole * 200 // (200 - reserve)),
-    )
-    return -(-least // CENT) * CENT
-
-
-def budget_raised(run: Run, event: BudgetRaised) -> Step:
-    """Go on where the money ran out, under a higher cap."""
-    if run.waiting is None or run.waiting.what != "budget":
-        raise BugError("the run is not waiting for money")
-    if event.max_cost <= run.compiled.run_cap:
-        raise BugError("a cap can only be raised")
-    strategy = run.compiled.with_cap(event.max_cost)
-    ledger = replace(
-        run.ledger,
-        run_cap=strategy.run_cap,
-        call_cap=max(run.ledger.call_cap, strategy.run_cap),
-        finish_reserve=strategy.finish_reserve,
-        phase_caps=strategy.phase_caps,
-    )
-    run = replace(run, strategy=strategy, ledger=ledger, waiting=None)
-    return ask(run.phase_moved(PhaseState.EXECUTING).moved(RunState.PHASE_EXECUTION))
 
 
 def replied(run: Run, event: ModelReplied) -> Step:
     """Settle the bill first, whatever the answer is worth."""
-    call, phase = _current(run, event.call), run.phase
+    call = _current(run, event.call)
     ledger = run.ledger.settle(call.id, role=str(call.choice.role), rates=event.rates, usage=event.usage)
-    run = replace(run, ledger=ledger, call=None).with_phase(replace(phase, turns=phase.turns + 1))
+    run = replace(run, ledger=ledger, call=None).worked(event.seconds)
+    run = run.with_phase(replace(run.phase, turns=run.phase.turns + 1))
     if event.stop == "refusal":
-        return fail(run, RunState.DONE_FAILED_REQUIRES_HUMAN_REVIEW, f"{event.model} refused to answer in {phase.kind}")
-    return READERS[phase.kind](run, event)
+        why = f"{event.model} refused to answer in {run.phase.kind}"
+        return fail(run, RunState.DONE_FAILED_REQUIRES_HUMAN_REVIEW, why)
+    return READERS[run.phase.kind](run, event)
 
 
 def failed(run: Run, event: CallFailed) -> Step:
@@ -125,10 +117,33 @@ def failed(run: Run, event: CallFailed) -> Step:
     else:
         ledger = run.ledger.lose(call.id, role=str(call.choice.role), model=call.choice.model.model)
     run = replace(run, ledger=ledger, call=None)
-    decision = decide(event.error, call.tries + 1, event.retry_after)
-    if isinstance(decision, Stop):
-        return fail(run, decision.state, event.message)
-    return ask(run, tries=call.tries if event.error == "interrupted" else call.tries + 1, wait=decision.seconds)
+    other = _elsewhere(run, call)
+    decision = decide(event.error, call.tries + 1, event.retry_after, event.chance, other=other is not None)
+    if isinstance(decision, Switch) and other is not None:
+        return _switched(run, call.choice, other, f"{call.choice.model.vendor} does not answer")
+    if isinstance(decision, Retry):
+        counted = 0 if event.error in ("interrupted", "contended") else 1
+        return ask(run, tries=call.tries + counted, wait=decision.seconds)
+    state = decision.state if isinstance(decision, Stop) else RunState.DONE_FAILED_ENVIRONMENT
+    return fail(run, state, event.message)
+
+
+def _elsewhere(run: Run, call: Call) -> ModelId | None:
+    """The model of another vendor that may take over, of the same class: none for high-risk work, none of a vendor that was left
+    before, and nobody judges what a model of the same vendor made."""
+    if run.compiled.triage.high_risk or call.choice.role in (Role.PLAN_REVIEWER, Role.AUDITOR):
+        return None
+    left = {call.choice.model.vendor, *run.left}
+    return substitute(run.request.settings.models, call.choice.model, left)
+
+
+def _switched(run: Run, gone: Choice, model: ModelId, why: str) -> Step:
+    """Another vendor's model goes on with a brief: a transcript holds tools and reasoning that only its own model can read."""
+    phase = run.phase
+    choice = Choice(gone.role, model, f"{why}, so {model.vendor}'s model of the same class goes on")
+    begun = (f"{why}: another model began this. The files are as it left them.",) if phase.conversation else ()
+    phase = replace(phase, choice=choice if phase.choice else None, conversation=(), brief=(*phase.brief, *begun))
+    return ask(replace(run, call=None, left=(*run.left, gone.model.vendor)).with_phase(phase))
 
 
 def unusable(run: Run, event: ModelReplied, why: str) -> Step:

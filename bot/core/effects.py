@@ -50,12 +50,15 @@ class PriceCall:
 
 @dataclass(frozen=True, slots=True)
 class SendCall:
-    """Send the request; its worst case is reserved. Answer: `ModelReplied` or `CallFailed`."""
+    """Send the request; its worst case, `amount` micro-dollars and `tokens`, is reserved in the run's ledger and is to be
+    reserved under the shared caps too. Answer: `ModelReplied` or `CallFailed`."""
 
     room: ClassVar[str] = "llm"
     call: str
     model: ModelId
     max_output: int
+    amount: int
+    tokens: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from bot.core.budget import Rates, Usage
+from bot.core.budget import Left, Rates, Usage
 from bot.core.changeset import Changeset
 from bot.core.conversation import Block, ToolResult
 from bot.core.recovery import Billed, ErrorClass
@@ -57,9 +57,10 @@ class WorkspaceReady:
 
 @dataclass(frozen=True, slots=True)
 class BaselineRan:
-    """Checks and tests of the base."""
+    """Checks and tests of the base. `seconds` here and below is the time the work took, waiting left out."""
 
     checks: CheckSet
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +69,19 @@ class FixersRan:
 
     tree: str
     reports: tuple[FixerReport, ...]
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class CallPriced:
-    """A request was built: its digest, the most input tokens it can be billed for and the prices that hold."""
+    """A request was built: its digest, the most input tokens it can be billed for and the prices that hold. `shared` is how much
+    of the caps that runs share was used at that moment."""
 
     call: str
     rates: Rates
     input_bound: int
     request_digest: str
+    shared: tuple[Left, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +99,14 @@ class ModelReplied:
 
 @dataclass(frozen=True, slots=True)
 class CallFailed:
-    """No answer. `billed` `unknown` keeps the whole reservation."""
+    """No answer. `billed` `unknown` keeps the whole reservation. `chance` in [0, 1] is the draw that spreads the next try."""
 
     call: str
     error: ErrorClass
     billed: Billed
     message: str
     retry_after: float | None = None
+    chance: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +132,7 @@ class ProofRan:
     """Checks and tests of the result."""
 
     proof: Proof
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +141,7 @@ class ProofRepeated:
 
     baseline: CheckSet
     proof: Proof
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +158,22 @@ class BudgetRaised:
     """A person raised the run's cap to `max_cost` micro-dollars."""
 
     max_cost: int
+    by: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OverrunAccepted:
+    """A person lets a run go on that used more tokens or time than was planned for it: once more as much is allowed."""
+
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """A person asks to look again at what was in the way: a shared cap, a quota."""
+
     by: str
 
 
@@ -201,6 +224,8 @@ Event = (
     | ProofRepeated
     | Answered
     | BudgetRaised
+    | OverrunAccepted
+    | Resumed
     | Delivered
     | RoomFailed
     | JobLost

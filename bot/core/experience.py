@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One build attempt that was verified. `model_class` is the class it ran in; `ok` is whether its proof held."""
+    """A build attempt that was verified, `attempt` counted from 1. `model_class` is its class; `ok` is whether its proof held."""
 
     category: str
     scope: str
@@ -15,11 +15,12 @@ class Outcome:
     model: str
     model_class: str
     ok: bool
+    attempt: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class KindUse:
-    """What the phases of one kind used together: tokens in and out, cached or not, and active seconds."""
+    """What the phases of one kind used together: fresh tokens (`Usage.fresh`), and active seconds."""
 
     kind: str
     tokens: int

@@ -51,7 +51,7 @@ def job_of(run: Run, effect: Effect) -> Job:
 def money_of(ledger: Ledger, job: str) -> int:
     """The most that one job of this name can spend, by the caps of the phases it works on, in micro-dollars."""
     kinds = {str(kind) for kind in KINDS_OF.get(Job(job), ())}
-    return sum(max(0, cap - ledger.phase_committed(kind)) for kind, cap in ledger.phase_caps if kind in kinds)
+    return sum(max(0, cap - ledger.committed_to(kind)) for kind, cap in ledger.phase_caps if kind in kinds)
 
 
 def next_job(run: Run) -> Job:

@@ -80,7 +80,7 @@ def _charged(run: Run, event: JobLost, number: int) -> Run:
 
 def stop_requested(run: Run, event: StopRequested) -> Step:
     """A stop while the run waits for money ends it as out of budget, any other as a person's decision."""
-    broke = run.waiting is not None and run.waiting.what == "budget"
+    broke = run.waiting is not None and run.waiting.what != "approval"
     state = RunState.DONE_FAILED_BUDGET_EXHAUSTED if broke else RunState.DONE_FAILED_REQUIRES_HUMAN_REVIEW
     return fail(run, state, f"stopped by {event.by}")
 

@@ -18,6 +18,7 @@ from bot.core.machines import RunState
 from bot.core.phases import Kind, Role
 from bot.core.run import Run, Step, branch_name, short
 from bot.core.selection import apart
+from bot.core.spending import stopped_for_tokens
 from bot.core.validation import CheckSet, Proof, Verdict, judge, outcomes
 
 MAX_SUBJECT, MAX_GOAL = 71, 2_000
@@ -26,14 +27,14 @@ CONVENTIONAL = re.compile(r"(feat|fix|docs|style|refactor|perf|test|build|ci|cho
 
 @begins(Kind.VERIFY)
 def begin_verify(run: Run) -> Step:
-    return run, (RunProof(run.tree),)
+    return stopped_for_tokens(run) or (run, (RunProof(run.tree),))
 
 
 def proof_ran(run: Run, event: ProofRan) -> Step:
     """What holds here is proved once more on another machine, where the settings ask for it."""
     if run.baseline is None:
         raise BugError("a proof needs a baseline")
-    run, verdict = _judged(run, run.baseline, event.proof)
+    run, verdict = _judged(run.worked(event.seconds), run.baseline, event.proof)
     if run.request.settings.repeat_proof and verdict.outcome != "fail":
         return run, (RepeatProof(run.tree),)
     return _proven(to_gate(run), verdict)
@@ -43,7 +44,7 @@ def proof_repeated(run: Run, event: ProofRepeated) -> Step:
     """What the second machine saw is what counts: the first ran beside the model's build."""
     if event.baseline.tree != run.base_tree:
         raise BugError("the repeated baseline is another tree's")
-    run, verdict = _judged(replace(run, baseline=event.baseline), event.baseline, event.proof)
+    run, verdict = _judged(replace(run, baseline=event.baseline).worked(event.seconds), event.baseline, event.proof)
     return _proven(to_gate(run), verdict)
 
 

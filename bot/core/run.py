@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from bot.core import machines
 from bot.core.answers import Approach, Audit, EdgeCases, ObjectionAnswer, Plan, PlanReview, Spec
@@ -20,6 +21,7 @@ from bot.core.phases import Kind
 from bot.core.policy import MAX_CHANGESET_BYTES, MAX_FILES
 from bot.core.reports import FixerReport
 from bot.core.selection import Choice
+from bot.core.standing import DAY
 from bot.core.strategy import Strategy
 from bot.core.validation import CheckSet, Proof, Verdict
 
@@ -35,7 +37,8 @@ class Tier:
 @dataclass(frozen=True, slots=True)
 class Phase:
     """The smallest planned unit. `conversation` follows the prompt that the phase's template makes; `brief` are the problems
-    that the attempt before left; `origin` names the phase that a backtrack came from."""
+    that the attempt before left; `origin` names the phase that a backtrack came from. `seconds` is the time that it was worked
+    on, waiting left out."""
 
     id: str
     tier: str
@@ -49,6 +52,7 @@ class Phase:
     unusable: int = 0
     brief: tuple[str, ...] = ()
     choice: Choice | None = None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +69,24 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What a person has to do before the run goes on: approve `digest`, or raise the budget to at least `needed`."""
+    """What a person has to do before the run goes on: approve `digest`, raise the budget to at least `needed`, accept an
+    overrun, or ask again when a cap that is shared with other runs has room."""
 
-    what: str
+    what: Literal["approval", "budget", "overrun", "shared"]
     text: str
     digest: str = ""
     needed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Overrun:
+    """A limit that a person raised: money (micro-dollars) or tokens, by whom, why, from and to."""
+
+    what: Literal["money", "tokens"]
+    by: str
+    reason: str
+    before: int
+    after: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +108,7 @@ class Run:
 
     `tree` is git's id of the worktree as it should be; whoever resumes puts the files back to it. `pending` is the effect whose
     answer is still to come. `contract` is the digest that the plan passed its gate with: a budget raised later does not
-    change what was approved.
+    change what was approved. `left` are vendors that were given up because they did not answer or their quota was short.
     """
 
     request: RunRequested
@@ -120,6 +136,8 @@ class Run:
     head_sha: str = ""
     pull: int = 0
     lost: tuple[JobLost, ...] = ()
+    overruns: tuple[Overrun, ...] = ()
+    left: tuple[str, ...] = ()
     outcome: str = ""
     pending: Effect | None = None
 
@@ -151,6 +169,15 @@ class Run:
     def attempt(self) -> int:
         """How many build phases have begun."""
         return sum(phase.kind is Kind.IMPLEMENT and phase.state is not PhaseState.QUEUED for phase in self.phases)
+
+    @property
+    def granted(self) -> int:
+        """How often a person accepted that the limits were passed."""
+        return sum(overrun.what == "tokens" for overrun in self.overruns)
+
+    def worked(self, seconds: float) -> Run:
+        """The active phase took `seconds` more; none where the clock cannot have been right."""
+        return self.with_phase(replace(self.phase, seconds=self.phase.seconds + (seconds if 0 <= seconds <= DAY else 0.0)))
 
     def moved(self, to: RunState) -> Run:
         return replace(self, state=machines.move(machines.RUN, self.state, to))

@@ -197,10 +197,11 @@ def _judge(role: Role, models: tuple[ModelId, ...], vendor: str, wanted: ModelCl
 
 
 def apart(choice: Choice, models: tuple[ModelId, ...], author: ModelId) -> Choice:
-    """The judge of `choice`, or another where escalation made that very model the author."""
-    if choice.model != author:
+    """The judge of `choice`, or another where escalation or a switch made its model or its vendor's the author."""
+    other = next((model.vendor for model in models if model.vendor != author.vendor), author.vendor)
+    if choice.model.vendor != author.vendor or (other == author.vendor and choice.model != author):
         return choice
-    return _judge(choice.role, models, author.vendor, author.model_class, author)
+    return _judge(choice.role, models, other, author.model_class, author)
 
 
 def pick(models: tuple[ModelId, ...], vendor: str, wanted: ModelClass) -> ModelId:
@@ -214,15 +215,6 @@ def pick(models: tuple[ModelId, ...], vendor: str, wanted: ModelClass) -> ModelI
     raise BadInput(f"No model of {vendor} is configured.")
 
 
-def escalated(choice: Choice, models: tuple[ModelId, ...], failures: int) -> Choice:
-    """The builder after `failures` failed attempts: two in one class lead to the next class up."""
-    if failures < 2:
-        return choice
-    order = list(ModelClass)
-    up = order[min(order.index(choice.model.model_class) + failures - 1, len(order) - 1)]
-    model = pick(models, choice.model.vendor, up)
-    if model == choice.model:
-        return choice
-    return Choice(
-        choice.role, model, f"{failures} attempts of {choice.model.model} failed verification, so the next class takes over"
-    )
+def substitute(models: tuple[ModelId, ...], model: ModelId, left: set[str]) -> ModelId | None:
+    """A model of the class of `model`, of a vendor that is not in `left`; None where there is none."""
+    return next((m for m in models if m.vendor not in left and m.model_class is model.model_class), None)

@@ -29,7 +29,7 @@ CRITICAL_LADDER = (Fraction(6, 5), Fraction(3, 2), Fraction(2))
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What a phase has used: tokens in and out, cached or not, and active seconds, waiting excluded."""
+    """What a phase has used: fresh tokens (`Usage.fresh`), and active seconds, waiting excluded."""
 
     phase: str
     kind: str

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from bot.core import building, calling, framing, opening, proving
+from bot.core import building, calling, framing, opening, proving, spending
 from bot.core.effects import (
     AskPerson,
     Deliver,
@@ -37,8 +37,10 @@ from bot.core.events import (
     FixersRan,
     JobLost,
     ModelReplied,
+    OverrunAccepted,
     ProofRan,
     ProofRepeated,
+    Resumed,
     RoomFailed,
     RunRequested,
     StopRequested,
@@ -54,7 +56,9 @@ _HANDLERS: dict[type[Any], Callable[[Run, Any], Step]] = {
     CallPriced: calling.priced,
     ModelReplied: calling.replied,
     CallFailed: calling.failed,
-    BudgetRaised: calling.budget_raised,
+    BudgetRaised: lambda run, event: spending.budget_raised(run, event, calling.ask),
+    OverrunAccepted: lambda run, event: spending.overrun_accepted(run, event, calling.ask),
+    Resumed: lambda run, event: spending.resumed(run, event, calling.ask),
     FixersRan: building.fixers_ran,
     ToolsUsed: building.tools_used,
     ChangesetTaken: building.changeset_taken,
@@ -81,7 +85,7 @@ _ANSWERS: dict[type[Any], tuple[type[Any], ...]] = {
     Deliver: (Delivered,),
 }
 """What may answer each effect, apart from a `RoomFailed` that names it."""
-_UNASKED = (Answered, BudgetRaised, StopRequested, JobLost)
+_UNASKED = (Answered, BudgetRaised, OverrunAccepted, Resumed, StopRequested, JobLost)
 """What may come at any time; the handlers look whether it fits."""
 
 

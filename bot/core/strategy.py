@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
-from bot.core.budget import Ledger
+from bot.core.budget import MICRO, Ledger
 from bot.core.changeset import canonical
+from bot.core.experience import Experience
+from bot.core.limits import ACTIVE_SECONDS, TOKEN_CAP, WORK_PHASES, Limit, Rules, task_limits
 from bot.core.phases import KINDS, Kind
 from bot.core.reports import FixerCall
+from bot.core.routing import Worth
 from bot.core.selection import Choice, ModelId, Scope, Triage, choose, triage
 from bot.core.ticket import Ticket
 from bot.core.triage_fixers import fixers_for
@@ -20,12 +23,18 @@ ATTEMPTS = {
 """Build attempts by category; every other category has three."""
 
 
+WORTH = Worth(25 * MICRO, 10 * MICRO)
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What the door decided before the run began. Money in micro-dollars, times in seconds.
 
     `repeat_proof` asks for a second proof on another machine before the audit. `note` stands on every page of the run: one
-    whose models did not answer from their vendors says so.
+    whose models did not answer from their vendors says so. `rules` bound tokens and time of each phase, `run_tokens`,
+    `run_seconds` and `work_phases` those of the whole. Past the share `quota_soft` of a vendor's quota another vendor takes over
+    where it may. `worth`, `escalate_after`, `aggressive`, `experience` and, in mode
+    `optimize`, `attempt_costs` (micro-dollars of one attempt by model) are what the choice of models rests on.
     """
 
     max_cost: int
@@ -42,6 +51,16 @@ class Settings:
     denied_paths: tuple[str, ...] = ()
     repeat_proof: bool = False
     note: str = ""
+    rules: Rules = field(default_factory=Rules)
+    run_tokens: int = TOKEN_CAP
+    run_seconds: int = ACTIVE_SECONDS
+    work_phases: int = WORK_PHASES
+    quota_soft: float = 0.8
+    escalate_after: int = 2
+    aggressive: bool = False
+    worth: Worth = WORTH
+    experience: Experience = field(default_factory=Experience)
+    attempt_costs: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +86,8 @@ class Strategy:
     call_cap: int
     finish_reserve: int
     phase_caps: tuple[tuple[str, int], ...]
+    limits: tuple[Limit, ...]
+    rules_digest: str
 
     @property
     def digest(self) -> str:
@@ -99,10 +120,11 @@ def compile_strategy(ticket: Ticket, settings: Settings) -> Strategy:
     """
     seen = triage(ticket)
     fixers = fixers_for(ticket.title, ticket.body)
+    phases = _phases(seen, mechanical=bool(fixers))
     return Strategy(
         triage=seen,
         fixers=fixers,
-        phases=_phases(seen, mechanical=bool(fixers)),
+        phases=phases,
         choices=() if fixers else choose(seen, settings.models),
         attempts=1 if fixers else ATTEMPTS.get(seen.category, 3),
         approval_reason="" if fixers and settings.approval != "always" else _approval(seen, settings.approval),
@@ -110,7 +132,15 @@ def compile_strategy(ticket: Ticket, settings: Settings) -> Strategy:
         call_cap=settings.call_cap,
         finish_reserve=_finish_reserve(settings.max_cost, fixers),
         phase_caps=_phase_caps(settings.max_cost),
+        limits=_limits(settings.rules, seen, phases),
+        rules_digest=settings.rules.digest,
     )
+
+
+def _limits(rules: Rules, seen: Triage, phases: tuple[PhasePlan, ...]) -> tuple[Limit, ...]:
+    """One limit for each kind that the run has, in their order."""
+    kinds = [str(plan.kind) for plan in phases if not plan.skip]
+    return task_limits(rules, kinds, str(seen.scope), seen.importance)
 
 
 def _finish_reserve(run_cap: int, fixers: tuple[FixerCall, ...]) -> int:

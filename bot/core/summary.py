@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from bot.core.budget import MICRO, Usage
+from bot.core import forecast
+from bot.core.budget import MICRO, Usage, dollars
+from bot.core.budget_report import BudgetReport, OverrideRow, report
 from bot.core.changeset import added_lines, removed_lines
 from bot.core.conversation import Text
-from bot.core.machines import RunState
+from bot.core.forecast import FEWEST, Forecast, iterations_left
+from bot.core.machines import PhaseState, RunState
 from bot.core.phases import Kind
 from bot.core.policy import needs_owner
-from bot.core.run import Run
+from bot.core.run import Overrun, Run, short
+from bot.core.spending import facts, standing_of, uses
 
 EXIT_CODES = {
     RunState.DONE_SUCCESS: 0,
@@ -25,8 +29,20 @@ EXIT_CODES = {
 def exit_code(run: Run) -> int:
     """0 done, 2 a person is needed, 3 budget, 4 policy, 5 environment."""
     if run.waiting is not None:
-        return 3 if run.waiting.what == "budget" else 2
+        return 2 if run.waiting.what == "approval" else 3
     return EXIT_CODES.get(run.state, 1)
+
+
+def way_on(run: Run) -> str:
+    """What to give `ostler resume` after the session's name when a person lets the run go on."""
+    if run.waiting is None:
+        return ""
+    return {
+        "approval": f"--approve {short(run.waiting.digest)}",
+        "budget": f"--max-cost {run.waiting.needed / MICRO:.2f}",
+        "overrun": '--accept-overrun "WHY"',
+        "shared": "",
+    }[run.waiting.what]
 
 
 def status(run: Run) -> str:
@@ -56,7 +72,7 @@ def phase_rows(run: Run) -> tuple[PhaseRow, ...]:
     seen: set[Kind] = set()
     rows = []
     for phase in run.phases:
-        mine = [charge for charge in run.ledger.charges if charge.phase == phase.kind] if phase.kind not in seen else []
+        mine = [charge for charge in run.ledger.charges if charge.kind == phase.kind] if phase.kind not in seen else []
         seen.add(phase.kind)
         models = ", ".join(dict.fromkeys(charge.model for charge in mine))
         usage = sum((charge.usage for charge in mine), Usage())
@@ -76,7 +92,7 @@ def phase_rows(run: Run) -> tuple[PhaseRow, ...]:
     rows += [
         PhaseRow(charge.call, charge.role, "", "LOST", charge.model, 1, charge.usage, charge.amount, "its journal is gone")
         for charge in run.ledger.charges
-        if charge.phase == "LOST"
+        if charge.kind == "LOST"
     ]
     return tuple(rows)
 
@@ -126,15 +142,56 @@ def line(run: Run) -> dict[str, Any]:
     }
 
 
+def iteration_costs(run: Run) -> tuple[int, ...]:
+    """What each finished iteration cost: the calls of a build phase that has come to its proof."""
+    done = [p.id for p in run.phases if p.kind is Kind.IMPLEMENT and p.state in (PhaseState.COMPLETE, PhaseState.FAILED)]
+    return tuple(sum(charge.amount for charge in run.ledger.charges if charge.phase == id_) for id_ in done)
+
+
+def iterations(run: Run) -> int | None:
+    """How many more iterations the money left pays for; None before one is finished."""
+    return iterations_left(iteration_costs(run), run.ledger.run_cap - run.ledger.committed)
+
+
 def budget_line(run: Run) -> str:
-    """`Budget: 35% used ($3.50/$10.00) - ~15 iterations remaining`; an iteration is one build call."""
-    cap, spent = run.ledger.run_cap, run.ledger.spent
-    if not cap:
+    """`Budget: 35% used ($3.50/$10.00) - ~15 iterations remaining`."""
+    if not run.ledger.run_cap:
         return "Budget: no strategy yet"
-    builds = [charge.amount for charge in run.ledger.charges if charge.phase == Kind.IMPLEMENT and not charge.lost]
-    mean = sum(builds) // len(builds) if builds else 0
-    left = f"~{(cap - spent) // mean} iterations remaining" if mean else "iterations remaining not known yet"
-    return f"Budget: {100 * spent // cap}% used (${spent / MICRO:.2f}/${cap / MICRO:.2f}) - {left}"
+    return forecast.budget_line(run.ledger.spent, run.ledger.run_cap, iterations(run))
+
+
+def quote(run: Run) -> Forecast:
+    """What the whole run may cost, from finished runs like it: of the same scope where there are enough, else of any."""
+    past, seen = run.request.settings.experience.runs, run.compiled.triage
+    alike = [one.cost for one in past if one.scope == seen.scope]
+    costs = alike if len(alike) >= FEWEST else [one.cost for one in past]
+    return forecast.forecast(costs, spent=run.ledger.spent, cap=run.ledger.run_cap)
+
+
+def budget_of(run: Run) -> BudgetReport:
+    """The run's budget report."""
+    seen, kinds = run.compiled.triage, [limit.kind for limit in run.compiled.limits]
+    return report(
+        run.request.settings.rules,
+        run.compiled.limits,
+        uses(run),
+        standing_of(run),
+        task=run.request.ticket.title,
+        scope=str(seen.scope),
+        importance=seen.importance,
+        spent=run.ledger.spent,
+        cap=run.ledger.run_cap,
+        iterations=iterations(run),
+        charges=run.ledger.charges,
+        facts={kind: facts(run, kind) for kind in kinds},
+        overrides=tuple(_override(overrun) for overrun in run.overruns),
+    )
+
+
+def _override(overrun: Overrun) -> OverrideRow:
+    if overrun.what == "money":
+        return OverrideRow("budget of the run", overrun.by, overrun.reason, dollars(overrun.before), dollars(overrun.after))
+    return OverrideRow("limits of the run", overrun.by, overrun.reason, f"{overrun.before:,} tokens", f"{overrun.after:,} tokens")
 
 
 def account(run: Run) -> str:

@@ -19,7 +19,7 @@ from bot.core.run import Run, contract_digest, short
 from bot.core.selection import Choice
 from bot.core.session import LABEL, STOP_LABEL, SessionState
 from bot.core.settling import PhaseLine, Report, approval_waits
-from bot.core.summary import account, budget_line, by_model, changed_files, checks, phase_rows
+from bot.core.summary import account, budget_line, by_model, changed_files, checks, phase_rows, quote
 from bot.render import duration, say
 
 MOST = 60_000
@@ -69,6 +69,9 @@ def plan_comment(run: Run, state: SessionState, *, job_url: str) -> str:
         review=run.documents.plan_review,
         answers=run.documents.objection_answers,
         call_cap=min(strategy.call_cap, strategy.run_cap),
+        quote=quote(run),
+        limit_tokens=sum(limit.tokens for limit in strategy.limits),
+        stop_loss=f"{100 * settings.rules.thresholds.stop_loss:.0f}",
         job_url=job_url,
         **_money(run),
     )

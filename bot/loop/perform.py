@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
-from bot.core.budget import Rates
+from bot.core.budget import Left, Rates, cost
 from bot.core.changeset import Changeset, unified
 from bot.core.effects import (
     AskPerson,
@@ -41,7 +42,7 @@ from bot.core.events import (
     ToolsUsed,
     WorkspaceReady,
 )
-from bot.core.recovery import ErrorClass
+from bot.core.recovery import MAX_TRIES, Billed, ErrorClass
 from bot.core.run import Run
 from bot.llm.model import Model, Request
 from bot.loop.asking import build_request
@@ -57,16 +58,46 @@ Publish = Callable[[Run, Deliver], Delivered]
 """Puts the result where people find it."""
 
 
+class Purse(Protocol):
+    """What runs share: caps, quotas, the pace at which a vendor may be asked. See `bot.store.purse`."""
+
+    def left(self, run: Run, vendor: str) -> tuple[Left, ...]:
+        """How much of each shared cap is used."""
+
+    def closed(self, vendor: str) -> float:
+        """Seconds for which `vendor` is left alone because it failed so often; 0.0 is leave for one call."""
+
+    def pace(self, vendor: str) -> float:
+        """Seconds to wait and ask again; 0.0 is the turn of one call."""
+
+    def told(self, vendor: str, *, ok: bool) -> None:
+        """A call of `vendor` was answered, or given up."""
+
+    def reserve(self, run: Run, call: str, vendor: str, money: int, tokens: int) -> str:
+        """Set the worst case of a call aside under every shared cap; the cap that refuses it, or nothing."""
+
+    def settle(self, run: Run, call: str, money: int, tokens: int) -> None:
+        """Put what was billed in the place of what was set aside. What is never settled stays spent."""
+
+    def release(self, run: Run, call: str) -> None:
+        """The vendor certainly billed nothing."""
+
+    def follow(self, run: Run) -> int:
+        """Make the accounts say what the run's journal says: a crash may have come between the two. How many did not."""
+
+
 @dataclass(slots=True)
 class Rooms:
-    """What of the outside a run in this process may touch; what is None is not here. `clock` is UTC, ISO 8601."""
+    """What of the outside a run in this process may touch; what is None is not here. `chance` draws from [0, 1)."""
 
     price: Price
+    purse: Purse
     workplace: Workplace | None = None
     models: Mapping[str, Model] = field(default_factory=dict)
     ask: Ask | None = None
     publish: Publish | None = None
     sleep: Callable[[float], None] = field(default=time.sleep)
+    chance: Callable[[], float] = field(default=random.random)
 
     def here(self, _: Run, effect: Effect) -> bool:
         """Whether this process, a run of the command line, has the room for `effect`: it is all there but somebody to ask."""
@@ -85,18 +116,22 @@ class Rooms:
         return self.place.prepare(effect.base_sha, run.request.ticket, run.request.settings)
 
     def _baseline(self, run: Run, effect: RunBaseline) -> BaselineRan:
-        return BaselineRan(self.place.check_base(effect.tree, run.request.settings))
+        began = time.monotonic()
+        checks = self.place.check_base(effect.tree, run.request.settings)
+        return BaselineRan(checks, time.monotonic() - began)
 
     def _fixers(self, run: Run, effect: RunFixers) -> FixersRan:
+        began = time.monotonic()
         tree, reports = self.place.fix(effect.tree, effect.calls)
-        return FixersRan(tree, reports)
+        return FixersRan(tree, reports, time.monotonic() - began)
 
     def _price(self, run: Run, effect: PriceCall) -> CallPriced:
         if effect.wait > 0:
             self.sleep(effect.wait)
         request = build_request(run, lambda: self._diff(run))
         rates = self.price(effect.model.vendor, effect.model.model)
-        return CallPriced(effect.call, rates, self._model(effect.model.vendor).input_bound(request), _digest(request))
+        bound = self._model(effect.model.vendor).input_bound(request)
+        return CallPriced(effect.call, rates, bound, _digest(request), self.purse.left(run, effect.model.vendor))
 
     def _send(self, run: Run, effect: SendCall) -> ModelReplied | CallFailed:
         request = build_request(run, lambda: self._diff(run))
@@ -104,18 +139,36 @@ class Rooms:
             raise BugError(f"call {effect.call} is not the one that was priced")
         thinking = min(request.thinking, effect.max_output // 2)
         request = replace(request, max_output=effect.max_output, thinking=thinking)
-        began = time.monotonic()
+        vendor = effect.model.vendor
+        if alone := self.purse.closed(vendor):
+            why = f"{vendor} failed so often that it is left alone for {alone:.0f} seconds"
+            return CallFailed(effect.call, "unavailable", "no", why, alone, self.chance())
+        while wait := self.purse.pace(vendor):
+            self.sleep(wait)
+        if cap := self.purse.reserve(run, effect.call, vendor, effect.amount, effect.tokens):
+            why = f"another run took what the {cap} cap had left"
+            return CallFailed(effect.call, "contended", "no", why, None, self.chance())
+        return self._sent(run, effect, request)
+
+    def _sent(self, run: Run, effect: SendCall, request: Request) -> ModelReplied | CallFailed:
+        """One try. Where the vendor may have billed it, what is set aside stays so."""
+        vendor, began = effect.model.vendor, time.monotonic()
         try:
-            reply = self._model(effect.model.vendor).send(request)
+            reply = self._model(vendor).send(request)
         except TransientError as error:
-            return CallFailed(
-                effect.call, _class(error), "no" if error.billed is False else "unknown", str(error), error.retry_after
-            )
-        except SetupError as error:
-            return CallFailed(effect.call, "environment", "no", str(error))
-        except BadInput as error:
-            return CallFailed(effect.call, "refused", "no", str(error))
-        rates = self._answering(effect.model.vendor, effect.model.model, reply.model)
+            if error.billed is False:
+                self.purse.release(run, effect.call)
+            if run.call is not None and run.call.tries + 1 >= MAX_TRIES:
+                self.purse.told(vendor, ok=False)
+            billed: Billed = "no" if error.billed is False else "unknown"
+            return CallFailed(effect.call, _class(error), billed, str(error), error.retry_after, self.chance())
+        except (SetupError, BadInput) as error:
+            self.purse.release(run, effect.call)
+            kind: ErrorClass = "environment" if isinstance(error, SetupError) else "refused"
+            return CallFailed(effect.call, kind, "no", str(error))
+        self.purse.told(vendor, ok=True)
+        rates = self._answering(vendor, effect.model.model, reply.model)
+        self.purse.settle(run, effect.call, cost(rates, reply.usage), reply.usage.prompt + reply.usage.output)
         return ModelReplied(effect.call, reply.model, rates, reply.blocks, reply.stop, reply.usage, time.monotonic() - began)
 
     def _answering(self, vendor: str, asked: str, answered: str) -> Rates:
@@ -136,14 +189,17 @@ class Rooms:
     def _proof(self, run: Run, effect: RunProof) -> ProofRan:
         if run.changeset is None or run.baseline is None:
             raise BugError("a proof needs a changeset and a baseline")
-        return ProofRan(self.place.prove(run.base_tree, run.changeset, run.baseline, run.request.settings))
+        began = time.monotonic()
+        proof = self.place.prove(run.base_tree, run.changeset, run.baseline, run.request.settings)
+        return ProofRan(proof, time.monotonic() - began)
 
     def _proof_again(self, run: Run, effect: RepeatProof) -> ProofRepeated:
         if run.changeset is None or run.changeset.tree != effect.tree:
             raise BugError("a proof needs its changeset")
-        settings = run.request.settings
+        began, settings = time.monotonic(), run.request.settings
         baseline = self.place.check_base(run.base_tree, settings)
-        return ProofRepeated(baseline, self.place.prove(run.base_tree, run.changeset, baseline, settings))
+        proof = self.place.prove(run.base_tree, run.changeset, baseline, settings)
+        return ProofRepeated(baseline, proof, time.monotonic() - began)
 
     def _deliver(self, run: Run, effect: Deliver) -> Delivered:
         if self.publish is None:

@@ -6,9 +6,11 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from bot.core.budget_report import enforcement
+from bot.core.incident import remedy, went_wrong
 from bot.core.phases import KINDS, Kind, Role
 from bot.core.run import Run, contract_digest
-from bot.core.summary import account, budget_line, by_model, changed_files, line, phase_rows, status
+from bot.core.summary import account, budget_line, budget_of, by_model, changed_files, line, phase_rows, quote, status, way_on
 from bot.render import duration, say
 from bot.store.session import SessionFolder
 
@@ -27,6 +29,8 @@ def project(session: SessionFolder, run: Run, *, patch: bytes, at: str, seconds:
         session.write(f"{folder}/evidence/{name}", text)
     if run.changeset and run.changeset.files:
         (session.path / "changes.patch").write_bytes(patch)
+    if went_wrong(run):
+        session.write(f"{folder}/incident.md", say("reports/incident.md.j2", **values, remedy=remedy(run)))
     session.write("report.md", say("reports/report.md.j2", **values))
     page = _plan_values(run) if run.documents.plan else {"reviewer": None, "digest": ""}
     session.write(
@@ -56,7 +60,12 @@ def plan_text(run: Run) -> str:
 
 def _plan_values(run: Run) -> dict[str, Any]:
     choices = {choice.role: choice for choice in run.compiled.choices}
-    return {"run": run, "digest": run.contract or contract_digest(run), "reviewer": choices.get(Role.PLAN_REVIEWER)}
+    return {
+        "run": run,
+        "digest": run.contract or contract_digest(run),
+        "reviewer": choices.get(Role.PLAN_REVIEWER),
+        "quote": quote(run),
+    }
 
 
 def _values(run: Run, seconds: float) -> dict[str, Any]:
@@ -70,6 +79,7 @@ def _values(run: Run, seconds: float) -> dict[str, Any]:
         "note": run.request.settings.note,
         "headline": headline(run, seconds),
         "budget": budget_line(run),
+        "way_on": way_on(run),
         "account": account(run),
         "builder": built[-1].model.model if built else "",
         "auditor": audited[-1] if audited else choices.get(Role.AUDITOR),
@@ -112,4 +122,8 @@ def _evidence(run: Run, values: dict[str, Any]) -> dict[str, str]:
         )
     if documents.audit:
         found["review.md"] = values["audit_text"]
+    if run.strategy and run.phases:
+        budget = budget_of(run)
+        found["budget_report.md"] = say("reports/budget_report.md.j2", report=budget)
+        found["budget_enforcement.json"] = json.dumps(enforcement(budget), indent=2) + "\n"
     return found

@@ -37,7 +37,7 @@ ledgers = st.builds(
 def asked(
     ledger: Ledger, call: str, rates: Rates, bound: int = 1_000, wanted: int = 4_000, floor: int = 500
 ) -> tuple[Ledger, object]:
-    return ledger.reserve(call, "PLAN", rates, input_bound=bound, output_wanted=wanted, output_floor=floor)
+    return ledger.reserve(call, "PLAN", "p01", rates, input_bound=bound, output_wanted=wanted, output_floor=floor)
 
 
 @given(any_rates(), usages, tokens)
@@ -85,7 +85,7 @@ def test_a_fraction_of_a_micro_dollar_is_set_aside_as_a_whole_one() -> None:
     """As the bill rounds up, so does what is kept for it."""
     tiny = Rates("m", "2025-01-01", (PriceTier(0, 0, 1, 0, 0, 0),))
     _, grant = asked(Ledger(5, 5), "c1", tiny, 0, 1, 1)
-    assert grant == Grant(1, cost(tiny, Usage(output=1))) == Grant(1, 1)
+    assert grant == Grant(1, cost(tiny, Usage(output=1)), 1) == Grant(1, 1, 1)
 
 
 def test_a_discount_for_long_prompts_is_not_counted_on() -> None:
@@ -99,7 +99,7 @@ def test_no_sequence_of_reservations_passes_a_cap(ledger: Ledger, calls: list[tu
         before = ledger
         phase = ("PLAN", "IMPLEMENT")[number % 2]
         ledger, answer = ledger.reserve(
-            f"c{number}", phase, rates, input_bound=bound, output_wanted=4_000, output_floor=floor, finishing=finishing
+            f"c{number}", phase, "p01", rates, input_bound=bound, output_wanted=4_000, output_floor=floor, finishing=finishing
         )
         reserve = 0 if finishing else ledger.finish_reserve
         if isinstance(answer, Shortfall):
@@ -109,7 +109,7 @@ def test_no_sequence_of_reservations_passes_a_cap(ledger: Ledger, calls: list[tu
         assert min(floor, 4_000) <= answer.max_output <= 4_000
         assert answer.amount <= ledger.call_cap
         assert ledger.committed <= max(before.committed, ledger.run_cap - reserve)
-        assert ledger.phase_committed(phase) <= max(before.phase_committed(phase), dict(ledger.phase_caps)[phase])
+        assert ledger.committed_to(phase) <= max(before.committed_to(phase), dict(ledger.phase_caps)[phase])
 
 
 @given(any_rates(), st.integers(0, 5_000), st.integers(0, 500_000))
@@ -129,7 +129,7 @@ def test_settling_replaces_the_reservation_by_the_bill(rates: Rates, usage: Usag
     settled = ledger.settle("c1", role="planner", rates=rates, usage=usage)
     assert settled.spent == settled.committed == cost(rates, usage) <= ledger.committed
     assert settled.usage == usage
-    assert settled.phase_spent("PLAN") == settled.spent
+    assert settled.spent_on("PLAN") == settled.spent
 
 
 def test_an_unknown_outcome_keeps_the_whole_reservation() -> None:
@@ -165,13 +165,15 @@ def test_only_finishing_may_use_what_is_kept_for_finishing() -> None:
     refused, answer = asked(ledger, "c1", FLAT)
     assert isinstance(answer, Shortfall)
     assert (refused, answer.cap, answer.left) == (ledger, "run", 3_000)
-    _, answer = ledger.reserve("c1", "PLAN", FLAT, input_bound=1_000, output_wanted=4_000, output_floor=500, finishing=True)
+    _, answer = ledger.reserve(
+        "c1", "PLAN", "p01", FLAT, input_bound=1_000, output_wanted=4_000, output_floor=500, finishing=True
+    )
     assert isinstance(answer, Grant)
 
 
 def test_a_model_that_costs_nothing_fits_into_any_cap() -> None:
     _, answer = asked(Ledger(0, 0), "c1", FREE)
-    assert answer == Grant(4_000, 0)
+    assert answer == Grant(4_000, 0, 5_000)
 
 
 @pytest.mark.parametrize(

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bot.core.builders import next_builder
 from bot.core.errors import BadInput
+from bot.core.experience import Experience, Outcome
+from bot.core.limits import Rules
 from bot.core.machines import RunState
 from bot.core.phases import Role
 from bot.core.recovery import MAX_TRIES, ErrorClass, Retry, Stop, decide
-from bot.core.selection import HIGH_RISK, Choice, ModelClass, ModelId, Scope, choose, escalated, triage
+from bot.core.routing import Worth
+from bot.core.selection import HIGH_RISK, Choice, ModelClass, ModelId, Scope, choose, triage
 from bot.core.strategy import Settings, compile_strategy
 from bot.core.ticket import Ticket, freeze
-from tests.core.play import FIXER_TICKET, MODELS, ONE_VENDOR
+from tests.core.play import FIXER_TICKET, MODELS, ONE_VENDOR, TICKETS
 
 
 def ticket(text: str) -> Ticket:
@@ -128,21 +135,92 @@ def test_the_score_is_explained_by_its_factors() -> None:
     assert any("12 files" in factor for factor in seen.factors)
 
 
-def test_two_failures_in_a_class_lead_to_the_next_class_up() -> None:
-    builder = chosen("Add a flag")[Role.BUILDER]
-    classes = [escalated(builder, MODELS, failures).model.model_class for failures in range(5)]
-    assert classes == [ModelClass.FAST, ModelClass.FAST, ModelClass.BALANCED, ModelClass.ADVANCED, ModelClass.ADVANCED]
-    assert "2 attempts" in escalated(builder, MODELS, 2).reason
+def built_after(failures: int, text: str = "Add a flag", models: tuple[ModelId, ...] = MODELS, **settings: Any) -> list[Choice]:
+    """The builders of the attempts up to and with the one after `failures` failures."""
+    given, seen, first = Settings(10**6, 10**6, models, **settings), triage(ticket(text)), chosen(text, models)[Role.BUILDER]
+    built: list[Choice] = []
+    for _ in range(failures + 1):
+        choice = next_builder(given, seen, first, [one.model for one in built], attempts=9, share=Fraction(0))
+        assert choice is not None
+        built.append(choice)
+    return built
 
 
-@given(st.sets(st.sampled_from(MODELS), min_size=1), st.integers(0, 9))
+def test_two_failures_in_a_class_lead_to_the_next_class_up_and_the_second_try_is_another_vendors() -> None:
+    built = built_after(5)
+    assert [choice.model.model_class for choice in built] == [
+        ModelClass.FAST, ModelClass.FAST, ModelClass.BALANCED, ModelClass.BALANCED, ModelClass.ADVANCED, ModelClass.ADVANCED,
+    ]  # fmt: skip
+    assert [choice.model.vendor for choice in built] == ["anthropic", "openai"] * 3
+    assert "another vendor's" in built[1].reason
+    assert "2 attempts" in built[2].reason
+
+
+@given(st.sets(st.sampled_from(MODELS), min_size=1), st.integers(0, 5))
 def test_escalation_never_leads_down_or_to_a_model_without_a_key(some: set[ModelId], failures: int) -> None:
     models = tuple(model for model in MODELS if model in some)
-    before = chosen("Add a flag", models)[Role.BUILDER]
-    after = escalated(before, models, failures)
     order = list(ModelClass)
-    assert after.model in some
-    assert order.index(after.model.model_class) >= order.index(before.model.model_class)
+    built = built_after(failures, models=models)
+    assert {choice.model for choice in built} <= some
+    classes = [order.index(choice.model.model_class) for choice in built]
+    assert classes == sorted(classes)
+
+
+def test_high_risk_work_begins_and_ends_with_the_strongest_class() -> None:
+    built = built_after(2, TICKETS[2], aggressive=True)
+    assert {choice.model.model_class for choice in built} == {ModelClass.ADVANCED}
+
+
+def first_attempts(*held: bool, classes: Sequence[str] = ("fast",)) -> Experience:
+    category = triage(ticket("Add a flag")).category
+    names = {"fast": "claude-haiku", "balanced": "claude-sonnet", "advanced": "claude-opus"}
+    return Experience(tuple(Outcome(category, "Tiny", "anthropic", names[name], name, ok) for name in classes for ok in held))
+
+
+ALL = ("fast", "balanced", "advanced")
+COSTS = tuple((model.model, cost) for model, cost in zip(MODELS, (40_000, 600_000, 1_200_000) * 2, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("held", "built_by"),
+    [
+        ((False,) * 4, "fast"),
+        ((False,) * 5, "balanced"),
+        ((True,) * 3 + (False,) * 2, "fast"),
+        ((False,) * 9 + (True,) * 20, "fast"),
+    ],
+)
+def test_the_cheap_class_stays_first_while_it_does_well(held: tuple[bool, ...], built_by: str) -> None:
+    (choice,) = built_after(0, experience=first_attempts(*held))
+    assert choice.model.model_class == built_by
+    assert (f"of the last {len(held)} first attempts" in choice.reason) == (built_by == "balanced")
+
+
+@pytest.mark.parametrize(("share", "built_by"), [(Fraction(69, 100), "balanced"), (Fraction(7, 10), "fast")])
+def test_with_most_of_the_money_gone_a_cheaper_class_goes_on(share: Fraction, built_by: str) -> None:
+    given = Settings(10**6, 10**6, MODELS)
+    for text, wanted in (("Tune the performance of the parser", built_by), (TICKETS[2], "advanced")):
+        choice = next_builder(given, triage(ticket(text)), chosen(text)[Role.BUILDER], [], attempts=3, share=share)
+        assert choice is not None
+        assert choice.model.model_class == wanted
+
+
+def test_optimize_leaves_the_table_only_with_observations_and_says_what_it_expects() -> None:
+    common: dict[str, Any] = {"rules": Rules(mode="optimize"), "attempt_costs": COSTS}
+    (thin,) = built_after(0, **common)
+    assert thin.model.model_class is ModelClass.FAST
+    assert "0 of 5 observations" in thin.reason
+    (rich,) = built_after(0, **common, experience=first_attempts(*((True,) * 2 + (False,)) * 4, classes=ALL))
+    assert "expected against" in rich.reason
+
+
+def test_an_attempt_that_is_not_worth_its_cost_is_not_made() -> None:
+    given = Settings(
+        10**8, 10**8, MODELS, rules=Rules(mode="optimize"), worth=Worth(1_000_000, 1_000_000),
+        attempt_costs=tuple((name, 30_000_000) for name, _ in COSTS), experience=first_attempts(*(True,) * 9, classes=ALL),
+    )  # fmt: skip
+    seen, first = triage(ticket("Add a flag")), chosen("Add a flag")[Role.BUILDER]
+    assert next_builder(given, seen, first, [first.model], attempts=5, share=Fraction(1, 10)) is None
 
 
 def test_vague_wishes_are_noticed() -> None:

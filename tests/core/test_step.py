@@ -35,9 +35,12 @@ from bot.core.events import (
     WorkspaceReady,
 )
 from bot.core.jobs import MODEL_JOBS
+from bot.core.limits import Rules
 from bot.core.machines import PhaseState, RunState, TierState
-from bot.core.phases import Kind
+from bot.core.phases import Kind, Role
+from bot.core.recovery import ErrorClass
 from bot.core.run import Run, contract_digest
+from bot.core.selection import ModelId
 from bot.core.step import step
 from bot.core.strategy import Settings
 from bot.core.summary import exit_code, line, phase_rows, status
@@ -133,10 +136,10 @@ def check_money(run: Run) -> None:
     held_by: Counter[str] = Counter()
     items: tuple[Charge | Reservation, ...] = (*ledger.charges, *ledger.reservations)
     for item in items:
-        if item.phase == "LOST":  # a whole job's money
+        if item.kind == "LOST":  # a whole job's money
             continue
         assert item.amount <= ledger.call_cap
-        held_by[item.phase] += item.amount
+        held_by[item.kind] += item.amount
     for kind, held in held_by.items():
         assert held <= caps.get(kind, 0), f"{kind} holds {held}"
     assert len(ledger.reservations) <= 1
@@ -366,13 +369,24 @@ def test_random_runs_come_to_every_end() -> None:
     assert ends == {state for state in RunState if state.startswith("DONE")}
 
 
-def until(wanted: type[Any], seed: int = 1, text: str = TICKETS[0], cap: int = 50_000_000) -> tuple[Run, Any, Rooms]:
+def until(
+    wanted: type[Any],
+    seed: int = 1,
+    text: str = TICKETS[0],
+    cap: int = 50_000_000,
+    models: tuple[ModelId, ...] = MODELS,
+    rules: Rules | None = None,
+) -> tuple[Run, Any, Rooms]:
     """A lucky run up to the first effect of the kind `wanted`."""
     rooms = Rooms(seed, 1.0, rates=(FLAT,))
-    run, effects = step(None, request(text, Settings(cap, cap, MODELS, approval="never")))
+    run, effects = step(None, request(text, Settings(cap, cap, models, approval="never", rules=rules or Rules())))
     while not isinstance(effects[0], wanted):
         run, effects = step(run, rooms.perform(run, effects[0]))
     return run, effects[0], rooms
+
+
+def effect_vendor(gone: str) -> str:
+    return next(model.vendor for model in MODELS if model.vendor != gone)
 
 
 class TestMoneyInFlight:
@@ -421,7 +435,7 @@ class TestFailedCalls:
         assert (lost.ledger.spent, lost.ledger.committed) == (reserved, reserved)
 
     def test_a_vendor_that_is_down_is_asked_five_times_with_growing_waits_and_then_the_run_ends(self) -> None:
-        run, effect, rooms = until(PriceCall)
+        run, effect, rooms = until(PriceCall, models=ONE_VENDOR)
         waits: list[float] = []
         while not run.over and len(waits) < 20:
             waits.append(effect.wait)
@@ -432,6 +446,45 @@ class TestFailedCalls:
         assert waits == [0.0, 1.0, 2.0, 4.0, 8.0]
         assert run.state is RunState.DONE_FAILED_ENVIRONMENT
         assert run.outcome == "HTTP 503"
+
+    def fails(self, run: Run, sent: Any, error: ErrorClass) -> tuple[Run, Any]:
+        """The run after the call failed, and what it does then."""
+        wait = 90.0 if error == "unavailable" else None
+        run, effects = step(run, CallFailed(sent.call, error, "no", "no answer", wait))
+        return run, effects[0]
+
+    def test_the_other_vendor_takes_over_from_one_that_is_down_and_keeps_being_judged_by_another(self) -> None:
+        run, effect, rooms = until(PriceCall)
+        gone = effect.model.vendor
+        while effect.model.vendor == gone:
+            run, effects = step(run, rooms.perform(run, effect))
+            run, effect = self.fails(run, effects[0], "transient_api")
+        assert run.left == (gone,)
+        assert run.call is not None
+        assert gone in run.call.choice.reason
+        judged: list[tuple[Role, str]] = []
+        while not run.over:
+            run, effects = step(run, rooms.perform(run, effect))
+            effect = effects[0] if effects else None
+            if isinstance(effect, PriceCall) and run.call is not None:
+                judged.append((run.call.choice.role, effect.model.vendor))
+        assert run.state is RunState.DONE_SUCCESS
+        assert {vendor for role, vendor in judged if role in (Role.PLANNER, Role.BUILDER)} == {effect_vendor(gone)}
+        assert {vendor for role, vendor in judged if role in (Role.PLAN_REVIEWER, Role.AUDITOR)} == {gone}
+
+    def test_a_vendor_that_is_left_alone_is_not_waited_for_where_there_is_another(self) -> None:
+        run, effect, rooms = until(PriceCall)
+        run, effects = step(run, rooms.perform(run, effect))
+        _, other = self.fails(run, effects[0], "unavailable")
+        assert other.model.vendor != effect.model.vendor
+
+    def test_high_risk_work_goes_to_no_other_vendor(self) -> None:
+        run, effect, rooms = until(PriceCall, text=TICKETS[2])
+        for _ in range(4):
+            run, effects = step(run, rooms.perform(run, effect))
+            run, again = self.fails(run, effects[0], "unavailable")
+            assert (again.model, again.wait) == (effect.model, 60.0)
+            effect = again
 
     def test_a_process_that_keeps_dying_does_not_use_up_the_tries(self) -> None:
         run, _, rooms = until(SendCall)
@@ -451,7 +504,7 @@ def test_without_walls_nothing_is_run_and_nothing_asked() -> None:
 
 class TestTurns:
     def test_a_builder_that_never_stops_using_tools_is_cut_off(self) -> None:
-        run, effect, rooms = until(UseTools)
+        run, effect, rooms = until(UseTools, rules=Rules(mode="observe"))
         while isinstance(effect, (UseTools, PriceCall, SendCall)):
             event = rooms.perform(run, effect)
             if isinstance(effect, SendCall):

@@ -316,7 +316,7 @@ def test_the_sums_in_the_money_page_are_the_codes() -> None:
         ledger = a_ledger(int(Decimal(cap.strip("$")) * 1_000_000))
         assert dollars(dict(ledger.phase_caps)[Kind.PLAN]) == share
         after, answer = ledger.reserve(
-            "c1", Kind.PLAN, price, input_bound=10_000, output_wanted=draft.output, output_floor=draft.floor
+            "c1", Kind.PLAN, "p01", price, input_bound=10_000, output_wanted=draft.output, output_floor=draft.floor
         )
         if isinstance(answer, Shortfall):
             assert (answer.needed, granted) == (60_000, "0")

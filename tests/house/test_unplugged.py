@@ -112,7 +112,7 @@ FEATURES = (
     ),
     Feature(
         "scripted runs say so",
-        "bot/config.py",
+        "bot/config/environment.py",
         "        if not places:",
         "        if True:",
         "test_run.py::test_every_page_says_that_the_models_were_scripted",

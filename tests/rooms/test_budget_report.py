@@ -38,10 +38,10 @@ def made_of(words: str = "", mode: str = "enforce") -> BudgetReport:
     ]
     stands = standing(rules, limits, uses, importance="medium", remaining=("VERIFY", "REVIEW", "PR"), granted=1)
     charges = [
-        Charge("c1", "PLAN", "planner", "m-balanced", 212_300, Usage(9_100, 4_200, 28_000)),
-        Charge("c2", "IMPLEMENT", "builder", "m-fast", 300_100, Usage(20_000, 9_000, 161_000, 0, 500)),
-        Charge("c3", "IMPLEMENT", "builder", "m-fast", 420_000, lost=True),
-        Charge("c4", "PLAN", "plan_reviewer", words or "n-balanced", 18_000, Usage(3_000, 500)),
+        Charge("c1", "PLAN", "p01", "planner", "m-balanced", 212_300, Usage(9_100, 4_200, 28_000)),
+        Charge("c2", "IMPLEMENT", "p01", "builder", "m-fast", 300_100, Usage(20_000, 9_000, 161_000, 0, 500)),
+        Charge("c3", "IMPLEMENT", "p01", "builder", "m-fast", 420_000, lost=True),
+        Charge("c4", "PLAN", "p01", "plan_reviewer", words or "n-balanced", 18_000, Usage(3_000, 500)),
     ]
     spent = sum(charge.amount for charge in charges)
     overrides = [OverrideRow("budget of the run", words or "alice", words or "needed for the audit", "$1.00", "$1.25")]

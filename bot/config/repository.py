@@ -1,0 +1,302 @@
+"""The repository's own configuration, `.github/ostler.yml` of the base commit, and what a run makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from bot.config.base import Part, wrong
+from bot.config.budget import BreakerLimits, Budget, KindLimit, Quotas, RateLimits, Routing, RunLimits
+from bot.config.environment import Settings
+from bot.config.prices import Price
+from bot.core.budget import MICRO, Rates
+from bot.core.caching import continue_cost
+from bot.core.errors import BadInput, SetupError
+from bot.core.experience import Experience
+from bot.core.limits import AGENT, REFERENCE, KindBase, Override, Rules, Thresholds
+from bot.core.phases import Kind
+from bot.core.routing import Worth
+from bot.core.selection import ModelClass, ModelId
+from bot.core.strategy import Settings as RunSettings
+
+CONFIG_PATH = ".github/ostler.yml"
+
+
+class ClassModels(Part):
+    """The model ids of one vendor by class."""
+
+    fast: str
+    balanced: str
+    advanced: str
+
+
+class Models(Part):
+    """Which model stands for which class, and how long a call may take."""
+
+    anthropic: ClassModels = ClassModels(fast="claude-haiku-5-5", balanced="claude-sonnet-5-5", advanced="claude-opus-5-5")
+    openai: ClassModels = ClassModels(fast="gpt-6-luna", balanced="gpt-6.1-terra", advanced="gpt-6.1-sol")
+    prefer: Literal["anthropic", "openai"] = "anthropic"
+
+    def available(self, vendors: tuple[str, ...]) -> tuple[ModelId, ...]:
+        """The models whose vendor's key is set, the preferred vendor first."""
+        order = sorted(vendors, key=lambda vendor: vendor != self.prefer)
+        classes = (ModelClass.FAST, ModelClass.BALANCED, ModelClass.ADVANCED)
+        return tuple(ModelId(vendor, getattr(getattr(self, vendor), str(name)), name) for vendor in order for name in classes)
+
+
+class Verify(Part):
+    """How tests are run: `tests` are the files or ids of the whole suite, `python` an interpreter of the repository's own."""
+
+    tests: tuple[str, ...] = ()
+    python: str = ""
+    quick_seconds: int = Field(default=60, ge=1, le=3600)
+    full_seconds: int = Field(default=180, ge=1, le=7200)
+
+
+class Loop(Part):
+    """Limits of the build loop."""
+
+    max_turns: int = Field(default=40, ge=1, le=500)
+
+
+class Paths(Part):
+    """Glob patterns: where given, only `allow` may change; `deny` never may."""
+
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+
+
+class RepoConfig(Part):
+    """`.github/ostler.yml`. Every key may be left out."""
+
+    version: Literal[1] = 1
+    approval: Literal["high-risk", "always", "never"] = "high-risk"
+    budget: Budget = Budget()
+    kinds: dict[Kind, KindLimit] = Field(default={})
+    run: RunLimits = RunLimits()
+    routing: Routing = Routing()
+    quotas: Quotas = Quotas()
+    rate_limits: RateLimits = RateLimits()
+    breaker: BreakerLimits = BreakerLimits()
+    models: Models = Models()
+    verify: Verify = Verify()
+    loop: Loop = Loop()
+    paths: Paths = Paths()
+    prices: tuple[Price, ...] = ()
+
+    @field_validator("prices")
+    @classmethod
+    def _once_each(cls, prices: tuple[Price, ...]) -> tuple[Price, ...]:
+        seen: set[str] = set()
+        for number, price in enumerate(prices):
+            if price.model in seen:
+                raise wrong(f"{price.model} is priced twice: keep one", number, "model")
+            seen.add(price.model)
+        return prices
+
+    def rules(self) -> Rules:
+        """The numbers that limits of phases come from."""
+        budget, shipped = self.budget, dict(AGENT if self.budget.base == "agent" else REFERENCE)
+        base = tuple(
+            (
+                name,
+                KindBase(
+                    given.tokens or usual.tokens,
+                    given.seconds or usual.seconds,
+                    usual.weight if given.weight is None else given.weight,
+                ),
+            )
+            for name, usual in sorted(shipped.items())
+            for given in (self.kinds.get(Kind(name), KindLimit()),)
+        )
+        return Rules(
+            mode=budget.mode,
+            enforce_for=budget.enforce_for,
+            multiplier=budget.multiplier,
+            base=base,
+            complexity=tuple(budget.complexity),
+            importance=tuple(budget.importance),
+            thresholds=Thresholds(**dict(budget.thresholds)),
+            overrides=tuple(Override(str(o.kind), o.tokens, o.seconds, o.reason, o.task) for o in budget.overrides),
+        )
+
+    def worth(self, labels: tuple[str, ...]) -> Worth:
+        """What a ticket with `labels` is worth: the first label that has a value of its own decides."""
+        routing = self.routing
+        found = next((routing.labels[label] for label in labels if label in routing.labels), routing.value)
+        return Worth(int(found.right * MICRO), int(found.wrong * MICRO))
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        """What only the whole shows."""
+        try:
+            self.rules()
+        except BadInput as error:
+            raise ValueError(str(error).rstrip(".")) from error
+        if self.budget.session is not None and self.budget.session < self.budget.money:
+            raise ValueError("budget.session is less than budget.money: no run could use its budget")
+        return self
+
+
+def run_settings(
+    environment: Settings,
+    config: RepoConfig,
+    max_cost: float | str | None,
+    *,
+    preapproved_by: str = "",
+    vendors: tuple[str, ...] | None = None,
+    repeat_proof: bool = False,
+    labels: tuple[str, ...] = (),
+    experience: Experience | None = None,
+    price: Callable[[str, str], Rates] | None = None,
+) -> RunSettings:
+    """Everything the doors decide, frozen for a run. `vendors` are those whose key is set, where the environment cannot say;
+    `labels` are the ticket's, `experience` is of this repository's earlier runs. `price` is asked in mode `optimize` only, which
+    cannot compare models without it.
+
+    Raises:
+        BadInput: `max_cost` is no amount.
+    """
+    given = Decimal(str(max_cost)) if isinstance(max_cost, float) else max_cost
+    cap = micro(config.budget.money if given is None else given, "--max-cost")
+    models = config.models.available(environment.vendors if vendors is None else vendors)
+    return RunSettings(
+        max_cost=cap,
+        call_cap=micro(config.budget.call, "budget.call") if config.budget.call else cap,
+        models=models,
+        approval=config.approval,
+        preapproved_by=preapproved_by,
+        max_turns=config.loop.max_turns,
+        tests=config.verify.tests,
+        python=config.verify.python,
+        quick_seconds=config.verify.quick_seconds,
+        full_seconds=config.verify.full_seconds,
+        allowed_paths=config.paths.allow,
+        denied_paths=config.paths.deny,
+        repeat_proof=repeat_proof,
+        note=environment.note,
+        rules=config.rules(),
+        run_tokens=config.run.token_cap,
+        run_seconds=config.run.max_minutes * 60,
+        work_phases=config.run.max_phases,
+        quota_soft=config.quotas.soft,
+        escalate_after=config.routing.escalate_after,
+        aggressive=config.routing.aggressive,
+        worth=config.worth(labels),
+        experience=experience or Experience(),
+        attempt_costs=_attempt_costs(models, price) if config.budget.mode == "optimize" and price else (),
+    )
+
+
+TURNS, CONTEXT, PER_TURN, OUTPUT = 30, 12_000, 2_800, 800
+"""An attempt of usual length: turns, tokens at its start, tokens added and written by each turn. [assumption, of agents on public
+benchmarks]"""
+
+
+def _attempt_costs(models: tuple[ModelId, ...], price: Callable[[str, str], Rates]) -> tuple[tuple[str, int], ...]:
+    length = {"context": CONTEXT, "per_turn": PER_TURN, "output": OUTPUT, "turns": TURNS}
+    return tuple((model.model, continue_cost(price(model.vendor, model.model), **length)) for model in models)
+
+
+def parse_config(raw: bytes | None, where: str = CONFIG_PATH) -> RepoConfig:
+    """The repository's configuration; None, where there is no file, is all defaults.
+
+    Raises:
+        SetupError: names file, line and reason.
+    """
+    if raw is None:
+        return RepoConfig()
+    try:
+        text = raw.decode("utf-8")
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        _refuse_unreadable(tree, where)
+        value = yaml.safe_load(text)
+    except UnicodeDecodeError as error:
+        raise SetupError(f"{where}, line {raw[: error.start].count(10) + 1}: not UTF-8 text. Save the file as UTF-8.") from error
+    except yaml.YAMLError as error:
+        raise SetupError(_not_yaml(error, text, where)) from error
+    except RecursionError as error:
+        raise SetupError(f"{where}, line 1: the file is nested too deeply to be a configuration.") from error
+    if value is None:
+        return RepoConfig()
+    try:
+        return RepoConfig.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "the file"
+        reason = _REASONS.get(first["type"], first["msg"])
+        raise SetupError(f"{where}, line {_line(tree, first['loc'])}: {key}: {reason}.") from error
+
+
+def _not_yaml(error: yaml.YAMLError, text: str, where: str) -> str:
+    if isinstance(error, yaml.reader.ReaderError):
+        line = text.count("\n", 0, error.position) + 1
+        return f"{where}, line {line}: not YAML (the character {error.character:#x} may not be in it)."
+    mark = getattr(error, "problem_mark", None)
+    return f"{where}, line {mark.line + 1 if mark else 1}: not YAML ({getattr(error, 'problem', None) or error})."
+
+
+_REASONS = {"extra_forbidden": "there is no such setting", "model_type": "settings, as `name: value`, are expected here"}
+"""Where pydantic's own words are for programmers."""
+
+
+def _refuse_unreadable(root: Any, where: str) -> None:
+    """Refuse what PyYAML would take silently or trip over: a key given twice, a date or number that is none."""
+    nodes, seen = [root] if root else [], set()
+    while nodes:
+        node = nodes.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.ScalarNode):
+            try:
+                yaml.SafeLoader("").construct_object(node)
+            except ValueError as error:
+                raise SetupError(
+                    f"{where}, line {node.start_mark.line + 1}: {node.value[:40]!r} is no value that can be read."
+                ) from error
+        elif isinstance(node, yaml.SequenceNode):
+            nodes += node.value
+        else:
+            names: set[str] = set()
+            for key, value in node.value:
+                if isinstance(key, yaml.ScalarNode) and key.value in names:
+                    raise SetupError(f"{where}, line {key.start_mark.line + 1}: {key.value} is given twice: keep one.")
+                names.add(str(key.value))
+                nodes += (key, value)
+
+
+def _line(node: Any, at: tuple[int | str, ...]) -> int:
+    """The line of the deepest node on the way to `at` that exists."""
+    line: int = node.start_mark.line + 1
+    for part in at:
+        if isinstance(node, yaml.MappingNode):
+            found = next(((key, value) for key, value in node.value if key.value == str(part)), None)
+            if found is None:
+                break
+            line, node = found[0].start_mark.line + 1, found[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return line
+
+
+def micro(amount: Decimal | float | str, what: str) -> int:
+    """Dollars as micro-dollars.
+
+    Raises:
+        BadInput: not a positive, finite amount.
+    """
+    try:
+        value = Decimal(str(amount))
+    except ArithmeticError as error:
+        raise BadInput(f"{what}: {amount!r} is no amount in dollars.") from error
+    if not value.is_finite() or not 1 <= value * MICRO <= 10_000 * MICRO:
+        raise BadInput(f"{what}: {amount} is no amount between 0 and 10,000 dollars.")
+    return int(value * MICRO)

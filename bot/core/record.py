@@ -1,0 +1,48 @@
+"""What a finished run adds to the experience of its repository."""
+
+from __future__ import annotations
+
+from bot.core.experience import KindUse, Outcome, RunCost
+from bot.core.machines import PhaseState
+from bot.core.phases import Kind
+from bot.core.run import Phase, Run
+from bot.core.spending import uses
+from bot.core.standing import by_kind
+
+
+def outcomes(run: Run) -> tuple[tuple[str, Outcome], ...]:
+    """Each build attempt whose work was judged, by the id of its phase. What ended for other reasons, such as a broken machine or
+    a person's stop, says nothing about the model."""
+    seen = run.compiled.triage if run.strategy else None
+    found: list[tuple[str, Outcome]] = []
+    for at, phase in enumerate(run.phases):
+        if seen is None or phase.kind is not Kind.IMPLEMENT or phase.choice is None:
+            continue
+        held = _held(run.phases[at + 1 :])
+        if held is not None:
+            model = phase.choice.model
+            name = str(model.model_class)
+            outcome = Outcome(seen.category, str(seen.scope), model.vendor, model.model, name, held, len(found) + 1)
+            found.append((phase.id, outcome))
+    return tuple(found)
+
+
+def _held(after: tuple[Phase, ...]) -> bool | None:
+    """Whether what an attempt left passed its proof and its audit; None where neither said no and the proof did not say yes."""
+    proved = False
+    for phase in after:
+        if phase.kind is Kind.IMPLEMENT and phase.state is not PhaseState.QUEUED:
+            break
+        if phase.kind in (Kind.VERIFY, Kind.REVIEW) and phase.state is PhaseState.FAILED:
+            return False
+        proved = proved or (phase.kind is Kind.VERIFY and phase.state is PhaseState.COMPLETE)
+    return True if proved else None
+
+
+def run_cost(run: Run) -> RunCost | None:
+    """What the run cost and what its kinds used; None for one that asked no model."""
+    if run.strategy is None or not run.ledger.charges:
+        return None
+    seen = run.strategy.triage
+    used = tuple(KindUse(use.kind, use.tokens, use.active) for use in by_kind(uses(run)))
+    return RunCost(seen.category, str(seen.scope), seen.importance, run.ledger.spent, used)

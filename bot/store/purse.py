@@ -1,0 +1,60 @@
+"""What a run shares with others while it asks models, held in a database: caps, quotas, and the pace of each vendor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bot.core.budget import Left
+from bot.core.pacing import Breaker, Bucket
+from bot.core.run import Run
+from bot.store.accounts import Accounts
+from bot.store.shares import Clock, Shares
+
+
+class Purse:
+    """The shared limits, in a database that all runs of this machine use."""
+
+    def __init__(self, accounts: Accounts, shares: Shares, buckets: Mapping[str, Bucket], breaker: Breaker, clock: Clock) -> None:
+        self._accounts, self._shares, self._buckets, self._breaker, self._clock = accounts, shares, buckets, breaker, clock
+        self._asked: dict[str, float] = {}
+
+    def left(self, run: Run, vendor: str) -> tuple[Left, ...]:
+        caps = self._shares.caps(run.request.session, vendor, self._clock())
+        return tuple(Left(cap, cap.limit - left) for cap, left in self._accounts.left(caps).values())
+
+    def closed(self, vendor: str) -> float:
+        now = self._clock()
+        self._asked[vendor] = now
+        return self._accounts.allowed(vendor, self._breaker, now)
+
+    def pace(self, vendor: str) -> float:
+        return self._accounts.pace(vendor, self._buckets[vendor], self._clock())
+
+    def told(self, vendor: str, *, ok: bool) -> None:
+        now = self._clock()
+        self._accounts.told(vendor, self._breaker, ok, now, asked=self._asked.get(vendor, now))
+
+    def reserve(self, run: Run, call: str, vendor: str, money: int, tokens: int) -> str:
+        now = self._clock()
+        caps = self._shares.caps(run.request.session, vendor, now)
+        short = self._accounts.reserve(_key(run, call), caps, money=money, tokens=tokens, at=now)
+        return short.cap if short else ""
+
+    def settle(self, run: Run, call: str, money: int, tokens: int) -> None:
+        self._accounts.settle(_key(run, call), money=money, tokens=tokens)
+
+    def release(self, run: Run, call: str) -> None:
+        self._accounts.release(_key(run, call))
+
+    def follow(self, run: Run) -> int:
+        """Make the accounts say what the journal says, and how many bookings differed: a crash may have come between the two."""
+        bills = {
+            _key(run, charge.call): (charge.amount, charge.usage.prompt + charge.usage.output)
+            for charge in run.ledger.charges
+            if not charge.lost
+        }
+        return self._accounts.reconcile(bills)
+
+
+def _key(run: Run, call: str) -> str:
+    return f"{run.request.session}/{run.request.run}/{call}"
