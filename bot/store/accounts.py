@@ -27,6 +27,20 @@ from bot.store.database import Database, accounts, bookings, memories, services
 Place = tuple[str, Unit]
 """An account and what is counted in it."""
 
+_BOOK = sa.text(
+    "insert into bookings (key, places, money, tokens, open, at) values (:key, :places, :money, :tokens, :open, :at)"
+    " on conflict do nothing"
+)
+_ADD = sa.text(
+    "insert into accounts (account, unit, held) values (:account, :unit, :amount)"
+    " on conflict (account, unit) do update set held = accounts.held + excluded.held returning held"
+)
+_SERVE = sa.text(
+    "insert into services (name, full_at, standing, count, until, probed) values (:name, 0, 'closed', 0, 0, 0)"
+    " on conflict do nothing"
+)
+_REMEMBER = sa.text("insert into memories (repo, kind, key, value) values (:repo, :kind, :key, :value) on conflict do nothing")
+
 
 class Accounts:
     """Threads, processes and Apps on one database see the same. Amounts are integer micro-dollars and tokens, never negative."""
@@ -165,11 +179,8 @@ class Accounts:
         return Experience(tuple(outcomes), tuple(runs))
 
     def _remember(self, repo: str, kind: str, key: str, value: object) -> None:
-        insert = sa.text(
-            "insert into memories (repo, kind, key, value) values (:repo, :kind, :key, :value) on conflict do nothing"
-        )
         with self._database.begin() as connection:
-            connection.execute(insert, {"repo": repo, "kind": kind, "key": key, "value": json.dumps(value)})
+            connection.execute(_REMEMBER, {"repo": repo, "kind": kind, "key": key, "value": json.dumps(value)})
 
     def _memories(self, repo: str, kind: str, most: int) -> list[Any]:
         of = sa.select(memories.c.value).where(memories.c.repo == repo, memories.c.kind == kind)
@@ -201,12 +212,8 @@ def _insert(
     connection: Connection, key: str, places: Sequence[Place], money: int, tokens: int, at: float, *, is_open: bool
 ) -> bool:
     """Whether the booking is new."""
-    insert = sa.text(
-        "insert into bookings (key, places, money, tokens, open, at) values (:key, :places, :money, :tokens, :open, :at)"
-        " on conflict do nothing"
-    )
     values = {"key": key, "places": _text(places), "money": money, "tokens": tokens, "open": is_open, "at": at}
-    return connection.execute(insert, values).rowcount == 1
+    return connection.execute(_BOOK, values).rowcount == 1
 
 
 def _change(connection: Connection, found: SqlRow[Any], money: int, tokens: int) -> dict[Place, int]:
@@ -224,20 +231,12 @@ def _move(connection: Connection, moves: Mapping[Place, int]) -> None:
 
 def _add(connection: Connection, place: Place, amount: int) -> int:
     """What the account holds now. Its row stays locked until the transaction ends."""
-    upsert = sa.text(
-        "insert into accounts (account, unit, held) values (:account, :unit, :amount)"
-        " on conflict (account, unit) do update set held = accounts.held + excluded.held returning held"
-    )
-    return int(connection.execute(upsert, {"account": place[0], "unit": place[1], "amount": amount}).scalar_one())
+    return int(connection.execute(_ADD, {"account": place[0], "unit": place[1], "amount": amount}).scalar_one())
 
 
 def _service(connection: Connection, service: str) -> SqlRow[Any]:
     """The row of `service`, locked until the transaction ends."""
-    insert = sa.text(
-        "insert into services (name, full_at, standing, count, until, probed) values (:name, 0, 'closed', 0, 0, 0)"
-        " on conflict do nothing"
-    )
-    connection.execute(insert, {"name": service})
+    connection.execute(_SERVE, {"name": service})
     return connection.execute(sa.select(services).where(services.c.name == service).with_for_update()).one()
 
 
