@@ -104,7 +104,8 @@ def _client(given: ActionSettings) -> Client:
     from bot.github.client import Client  # noqa: PLC0415
 
     token = given.github_token.get_secret_value()
-    return Client.token(token, given.api_url, given.repository, pause=given.github_pause)
+    pause, reads = given.github_pause, given.github_reads_per_minute
+    return Client.token(token, given.api_url, given.repository, pause=pause, reads=reads)
 
 
 def _refuse(given: ActionSettings | None, sentence: str, code: int) -> int:

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from bot.config import CONFIG_PATH
 from bot.core.errors import PolicyError, SetupError
 from bot.core.session import SessionState, read_state
+from bot.github.limits import READS
 
 GITHUBS = 15368
 """The id of GitHub's own App, whose token jobs get. GitHub Enterprise Server has another: `OSTLER_JOBS_APP_ID`."""
@@ -54,6 +55,7 @@ class ActionSettings(BaseSettings):
     jobs_app_id: int = GITHUBS
     jobs_login: str = "github-actions[bot]"
     github_pause: float = 1.0
+    github_reads_per_minute: Annotated[int, Field(ge=0, le=100_000)] = READS
 
     api_url: Annotated[str, _githubs("GITHUB_API_URL")] = "https://api.github.com"
     server_url: Annotated[str, _githubs("GITHUB_SERVER_URL")] = "https://github.com"

@@ -20,7 +20,7 @@ from urllib.parse import quote, urljoin, urlsplit
 from bot.core.errors import BugError, PolicyError, SetupError, TransientError
 from bot.github.answers import REDIRECTS, read_data, read_json, refusal, said_in
 from bot.github.errors import Conflict, NotFound, UnknownOutcome
-from bot.github.limits import TOTAL_WAIT, TRIES, Clock, Pace, backoff, is_limit, limit_wait
+from bot.github.limits import READS, TOTAL_WAIT, TRIES, Clock, Pace, backoff, is_limit, limit_wait
 from bot.github.once import once, repeatable
 from bot.github.plain import checked_address, fetch, is_loopback, origin
 
@@ -52,6 +52,7 @@ class Client:
         repository: str,
         *,
         pause: float = 1.0,
+        reads: int = READS,
         clock: Clock | None = None,
         pace: Pace | None = None,
     ) -> None:
@@ -65,7 +66,7 @@ class Client:
 
         self.api_url, self.repository = checked_address(api_url), _checked_name(repository)
         self.clock = clock or Clock()
-        self._pace = pace or Pace(pause, self.clock)
+        self._pace = pace or Pace(pause, self.clock, reads)
         self._sending = threading.Lock()
         self._open = ExitStack()
         cached = MemCacheStrategy()
@@ -85,14 +86,23 @@ class Client:
         weakref.finalize(self, self._open.close)
 
     @classmethod
-    def token(cls, token: str, api_url: str, repository: str, *, pause: float = 1.0, clock: Clock | None = None) -> Self:
+    def token(
+        cls,
+        token: str,
+        api_url: str,
+        repository: str,
+        *,
+        pause: float = 1.0,
+        reads: int = READS,
+        clock: Clock | None = None,
+    ) -> Self:
         """With a workflow's or a person's token."""
         from githubkit import TokenAuthStrategy
 
         token = token.strip()
         if not token or not token.isascii() or not token.isprintable() or " " in token:
             raise SetupError("the GitHub token is empty or has characters that no token has; set it again")
-        return cls(TokenAuthStrategy(token), api_url, repository, pause=pause, clock=clock)
+        return cls(TokenAuthStrategy(token), api_url, repository, pause=pause, reads=reads, clock=clock)
 
     @classmethod
     def app(cls, app_id: str, private_key: str, api_url: str, *, clock: Clock | None = None) -> Self:
@@ -245,6 +255,7 @@ class Client:
         """Try until there is an answer, or too long has been waited. `also` are statuses that count as one."""
         waited = 0.0
         for tried in range(1, TRIES + 1):
+            self._pace.read()
             try:
                 answer = send()
             except _Dropped as dropped:
@@ -312,9 +323,9 @@ class Client:
         )
         try:
             with self._sending:  # the cache of answers is one SQLite connection
-                return self._http.send(request)
+                answer = self._http.send(request)
         except RequestFailed as error:  # the request for an installation's token failed, so ours was never sent
-            answer: httpx.Response = error.response.raw_response
+            answer = error.response.raw_response
             if answer.status_code in (401, 404):
                 raise SetupError(
                     "GitHub gives the App no token for this repository "
@@ -322,13 +333,14 @@ class Client:
                 ) from None
             if answer.status_code >= 500:
                 raise _Dropped(f"HTTP {answer.status_code} for the App's token", sent=False) from None
-            return answer
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise _Dropped(type(error).__name__, sent=False) from None
         except httpx.HTTPError as error:
             raise _Dropped(type(error).__name__, sent=True) from None
         except (GitHubException, ValueError) as error:
             raise TransientError(f"GitHub's token for the App can't be read ({type(error).__name__}).", billed=False) from None
+        self._pace.heard(answer.headers)
+        return answer
 
     def _short(self, url: str) -> str:
         return url.removeprefix(self.api_url).removeprefix(f"/repos/{self.repository}/")

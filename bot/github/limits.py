@@ -2,7 +2,8 @@
 
 Sources: GitHub's "Rate limits for the REST API" and "Best practices for using the REST API": one change at a time and a second
 between two of them, at most 80 a minute and 500 an hour; `retry-after` first, then `x-ratelimit-reset`, else at least a minute
-and twice as long each time.
+and twice as long each time. Reads have no such rule of their own: they are kept to a rate far below the hourly limit, so that
+what other tools of an installation need is left to them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from email.utils import parsedate_to_datetime
 from math import isfinite
 
 from bot.core.errors import TransientError
+from bot.core.pacing import Bucket
 
 TRIES = 6
 TOTAL_WAIT = 300.0
@@ -27,6 +29,8 @@ LIMIT_PAUSE = 60.0
 BACKOFF, LONGEST_BACKOFF = 1.0, 30.0
 A_MINUTE, AN_HOUR = (60.0, 80), (3600.0, 500)
 """(seconds, changes in them)."""
+READS = 100
+"""Reads a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +43,57 @@ class Clock:
 
 
 class Pace:
-    """Changes one after the other, `pause` seconds apart. One Pace may serve several clients of the same account.
+    """Changes one after the other, `pause` seconds apart, and so many `reads` a minute. One Pace may serve several clients of
+    the same account.
 
-    A pause of zero is for a stand-in that has no limits.
+    A pause of zero is for a stand-in that has no limits, and reads have none then either; zero reads are as many as asked for.
     """
 
-    def __init__(self, pause: float, clock: Clock) -> None:
+    def __init__(self, pause: float, clock: Clock, reads: int = READS) -> None:
         self._pause, self._clock = pause, clock
         self._lock = threading.RLock()
         self._made: deque[float] = deque(maxlen=AN_HOUR[1])
+        self._bucket = Bucket(reads) if pause and reads else None
+        self._reading = threading.Lock()
+        self._full_at, self._reset = 0, 0.0
+
+    def read(self) -> None:
+        """Wait for the turn of a read.
+
+        Raises:
+            TransientError: the turn is further away than a request may wait.
+        """
+        waited = 0.0
+        while wait := self._read_wait():
+            waited += wait
+            if waited > TOTAL_WAIT:
+                raise TransientError("As much was read from GitHub as its limit allows.", retry_after=wait, billed=False)
+            self._clock.sleep(wait)
+
+    def heard(self, headers: Mapping[str, str]) -> None:
+        """What GitHub says is left until its reset lowers the rate; where nothing is, nothing is read before.
+
+        GraphQL has a limit of its own, and an answer from before the last reset, which a cache may have kept, says nothing.
+        """
+        left, reset = headers.get("x-ratelimit-remaining", ""), headers.get("x-ratelimit-reset", "")
+        if not self._bucket or not _is_number(left) or not _is_number(reset):
+            return
+        with self._reading:
+            now = self._clock.now()
+            if headers.get("x-ratelimit-resource", "core") == "core" and float(reset) > now:
+                self._full_at = self._bucket.lowered(self._full_at, int(left), now)
+                self._reset = float(reset) + 1 if int(left) == 0 else self._reset
+
+    def _read_wait(self) -> float:
+        """Seconds to wait and ask again; 0.0 where the read may go."""
+        if not self._bucket:
+            return 0.0
+        with self._reading:
+            now = self._clock.now()
+            if self._reset > now:
+                return self._reset - now
+            self._full_at, wait = self._bucket.take(self._full_at, now)
+            return wait
 
     def __enter__(self) -> None:
         """Wait for the turn and hold it.
@@ -101,7 +147,7 @@ def limit_wait(headers: Mapping[str, str], tried: int, now: float) -> float:
         return asked
     if headers.get("x-ratelimit-remaining") == "0":
         reset = headers.get("x-ratelimit-reset", "")
-        if reset.isascii() and reset.isdecimal():
+        if _is_number(reset):
             return max(0.0, float(reset) - now) + 1
     return LIMIT_PAUSE * 2.0 ** (tried - 1)
 
@@ -109,6 +155,10 @@ def limit_wait(headers: Mapping[str, str], tried: int, now: float) -> float:
 def backoff(tried: int, clock: Clock) -> float:
     """Seconds to wait after trouble: exponential with full jitter."""
     return clock.chance() * min(LONGEST_BACKOFF, BACKOFF * 2.0**tried)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal()
 
 
 def _retry_after(text: str, now: float) -> float | None:

@@ -75,7 +75,9 @@ class Access:
         with self._lock:
             if (repo, installation) not in self._clients:
                 settings = self._settings
-                pace = self._paces.setdefault(installation, Pace(settings.github_pause, self._clock))
+                pace = self._paces.setdefault(
+                    installation, Pace(settings.github_pause, self._clock, settings.github_reads_per_minute)
+                )
                 self._clients[repo, installation] = Client.installation(
                     settings.app_id, self._key, installation, settings.github_api_url, repo, clock=self._clock, pace=pace
                 )

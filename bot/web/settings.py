@@ -11,6 +11,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from bot.core.errors import SetupError
+from bot.github.limits import READS
 from bot.github.plain import is_loopback
 
 NEEDED = {
@@ -38,6 +39,7 @@ class AppSettings(BaseSettings):
     state_dir: Path | None = None
     github_api_url: str = "https://api.github.com"
     github_pause: Annotated[float, Field(ge=0, le=60)] = 1.0
+    github_reads_per_minute: Annotated[int, Field(ge=0, le=100_000)] = READS
     public_url: str = ""
     oidc_issuer: str = "https://token.actions.githubusercontent.com"
     workflow_file: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+\.ya?ml$")] = "ostler.yml"

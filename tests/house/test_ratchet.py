@@ -66,7 +66,9 @@ FORBIDDEN = (
     r"secrets\s*\[", r"tojson\(\s*secrets", r"secrets:\s*inherit", r"secrets\.GITHUB_TOKEN", r"actions/cache", r"write-all",
 )  # fmt: skip
 PINNED = re.compile(r"[\w.-]+(?:/[\w.-]+)+@[0-9a-f]{40}|\./\.ostler")
-MACHINES = {"OSTLER_ONE_MACHINE", "OSTLER_JOBS_APP_ID", "OSTLER_JOBS_LOGIN", "OSTLER_GITHUB_PAUSE"}
+MACHINES = {
+    "OSTLER_ONE_MACHINE", "OSTLER_JOBS_APP_ID", "OSTLER_JOBS_LOGIN", "OSTLER_GITHUB_PAUSE", "OSTLER_GITHUB_READS_PER_MINUTE",
+}  # fmt: skip
 """Set on a machine, for GitHub Enterprise Server and for tests; no input of the action."""
 
 Tree = Mapping[str, str]

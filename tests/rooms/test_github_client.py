@@ -7,6 +7,7 @@ import itertools
 import threading
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
 from typing import Any
 
@@ -247,6 +248,86 @@ def test_an_hour_takes_five_hundred_changes() -> None:
     watch.time = start + 3600
     with pace:  # and the turn was given back
         pass
+
+
+def test_threads_read_no_faster_than_the_rate(hub: SmallGitHub) -> None:
+    times: list[float] = []
+
+    def noted(_: Request) -> Reply:
+        times.append(hub.watch.time)
+        return Reply(200, {})
+
+    hub.on("GET", HERE, noted)
+    with Client.token("t", hub.api, REPOSITORY, reads=30, clock=hub.watch.clock) as client:
+        with ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(lambda _: client.get("thing"), range(50))) == [{}] * 50
+        began = hub.watch.time
+        client.post("thing", {})
+    assert times[49] - times[0] >= 39
+    assert hub.watch.time == began
+
+
+@pytest.mark.parametrize(("pause", "reads"), [(0.0, 1), (1.0, 0)])
+def test_a_stand_in_is_read_without_a_limit(hub: SmallGitHub, pause: float, reads: int) -> None:
+    hub.on("GET", HERE, Reply(200, {}))
+    began = hub.watch.time
+    with Client.token("t", hub.api, REPOSITORY, pause=pause, reads=reads, clock=hub.watch.clock) as client:
+        for _ in range(120):
+            client.get("thing")
+    assert hub.watch.time == began
+
+
+class TestWhatGitHubSaysIsLeft:
+    """A minute holds 100 reads, and an answer says how many of the hour are left."""
+
+    def pace(self, watch: Watch, left: int, reset: float, **more: str) -> Pace:
+        pace = Pace(1.0, watch.clock)
+        said = {"x-ratelimit-remaining": str(left), "x-ratelimit-reset": str(int(watch.time + reset))}
+        pace.heard(said | {f"x-ratelimit-{name}": value for name, value in more.items()})
+        return pace
+
+    def at_once(self, pace: Pace, watch: Watch) -> int:
+        began = watch.time
+        for number in range(200):
+            pace.read()
+            if watch.time > began:
+                return number
+        raise AssertionError("no limit at all")
+
+    @pytest.mark.parametrize(("left", "got"), [(4_000, 100), (100, 100), (40, 40), (1, 1)])
+    def test_it_lowers_the_bucket_and_never_raises_it(self, left: int, got: int) -> None:
+        watch = Watch()
+        assert self.at_once(self.pace(watch, left, 1_800), watch) == got
+
+    def test_nothing_is_read_before_the_reset_where_nothing_is_left(self) -> None:
+        watch = Watch()
+        pace, began = self.pace(watch, 0, 120), watch.time
+        pace.read()
+        assert 119 <= watch.time - began <= 122
+        assert self.at_once(pace, watch) > 90
+
+    def test_a_reset_that_is_too_far_away_ends_the_request(self) -> None:
+        watch = Watch()
+        pace, began = self.pace(watch, 0, 1_800), watch.time
+        with pytest.raises(TransientError, match="its limit allows") as refused:
+            pace.read()
+        assert refused.value.retry_after == pytest.approx(1_801, abs=1)
+        assert watch.time == began
+
+    def test_other_limits_and_old_answers_say_nothing(self) -> None:
+        watch = Watch()
+        assert self.at_once(self.pace(watch, 0, 1_800, resource="graphql"), watch) == 100
+        assert self.at_once(self.pace(watch, 0, -5), watch) == 100
+
+
+def test_the_client_tells_its_pace_what_github_says(hub: SmallGitHub) -> None:
+    reset = {"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(int(hub.watch.time + 90))}
+    hub.on("GET", HERE, Reply(200, {}, reset))
+    began = hub.watch.time
+    with hub.client(pause=1.0) as client:
+        client.get("thing")
+        client.get("thing")
+    assert hub.watch.time - began >= 89
 
 
 # --- once ---
