@@ -11,12 +11,10 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bot.demo.playbook import Answer, Asked, Bill, Part, Refused, canonical, digest, malformed, need
+from bot.demo.playbook import Answer, Asked, Bill, Caching, Part, Refused, canonical, digest, malformed, need
 
 VENDOR = "anthropic"
-SMALLEST_CACHED = 512
-REACH = 20
-"""Blocks that a breakpoint looks back for a kept prefix."""
+_LIVES = {"5m": "short", "1h": "long"}
 
 _ADAPTIVE = frozenset(("adaptive",))
 MODELS: dict[str, tuple[frozenset[str], bool]] = {
@@ -33,6 +31,9 @@ MODELS: dict[str, tuple[frozenset[str], bool]] = {
 }
 """The `thinking.type` values a model takes, and whether its thinking blocks are bound to what stood before them."""
 
+_SMALLEST = {"claude-haiku-4-5": 4096, "claude-sonnet-5": 1024, "claude-opus-4-8": 1024}
+"""The fewest tokens a prefix is cached from, where that is not 512."""
+
 _KEYS = frozenset(
     ("max_tokens", "messages", "metadata", "model", "output_config", "stop_sequences", "stream", "system", "thinking", "tools")
 ) | {"cache_control", "service_tier", "tool_choice"}
@@ -48,6 +49,11 @@ _STOPS = {
 _UNSUPPORTED_WORDS = frozenset(
     ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength", "maxItems")
 )
+
+
+def caching(model: str) -> Caching:
+    """What is cached of a prompt to `model`; a breakpoint looks 20 blocks back for a kept prefix."""
+    return Caching(_SMALLEST.get(model, 512), 20, {"short": 300.0, "long": 3600.0})
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -208,12 +214,14 @@ def _read_marks(body: Mapping[str, Any]) -> None:
 
 
 def _parts(body: Mapping[str, Any]) -> tuple[Part, ...]:
-    lives = {"5m": "short", "1h": "long"}
+    """Tools, what the vendor says about the answer's format, system, messages."""
     parts = []
     for block in _marked(body):
         mark = block.get("cache_control")
-        parts.append(Part(canonical(block), lives[mark.get("ttl", "5m")] if mark else ""))
-    return tuple(parts)
+        parts.append(Part(canonical(block), _LIVES[mark.get("ttl", "5m")] if mark else ""))
+    said = body.get("output_config", {}).get("format")
+    at = len(body.get("tools", []))
+    return (*parts[:at], *([Part(canonical(said))] if said else []), *parts[at:])
 
 
 # --- thinking blocks --------------------------------------------------------------------------------------------------

@@ -11,13 +11,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bot.demo.playbook import Answer, Asked, Bill, Part, Refused, canonical, digest, need
+from bot.demo.playbook import Answer, Asked, Bill, Caching, Part, Refused, canonical, digest, need
 
 VENDOR = "openai"
-SMALLEST_CACHED = 1024
-REACH = 1_000_000
-"""OpenAI looks for a kept prefix in the whole prompt."""
-
 MODELS = frozenset(
     ("gpt-6-luna", "gpt-6.1-terra", "gpt-6.1-sol", "gpt-6-sol", "gpt-6-astra", "gpt-5.6-luna", "gpt-5.6-terra", "gpt-5.6-sol")
 ) | {"gpt-5.5", "gpt-5.4-mini", "gpt-5.4-nano"}
@@ -33,6 +29,11 @@ _RESULT_OF = {
     "shell_call": "shell_call_output",
 }
 _BY_MODEL = frozenset(("reasoning", *_RESULT_OF))
+
+
+def caching(_: str) -> Caching:
+    """What is cached of a prompt; a kept prefix is looked for in the whole of it."""
+    return Caching(1024, 1_000_000, {"short": 1800.0, "long": 12 * 3600.0})
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -207,10 +208,11 @@ def _read_message(item: Mapping[str, Any]) -> None:
 
 
 def _parts(body: Mapping[str, Any]) -> tuple[Part, ...]:
-    """Tools, then items. The end is always a breakpoint, which OpenAI sets by itself."""
+    """Tools, the schema of the answer, items. The end is always a breakpoint, which OpenAI sets by itself."""
     model = body["model"]
+    wanted = (body.get("text") or {}).get("format") or {}
     long = "long" if (body.get("prompt_cache_options") or {}).get("ttl") == "12h" else "short"
-    parts = [Part(canonical(tool)) for tool in body.get("tools", [])]
+    parts = [Part(canonical(block)) for block in (*body.get("tools", []), *([wanted] if "schema" in wanted else []))]
     for item in body["input"]:
         content = item.get("content") if item.get("type", "message") == "message" else item.get("output")
         marked = isinstance(content, list) and any("prompt_cache_breakpoint" in part for part in content)

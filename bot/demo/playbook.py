@@ -1,7 +1,8 @@
 """What the stand-ins for both vendors share: the script they answer from, their prompt cache, and their journal.
 
 An answer depends on the request alone and not on what was asked before, so a client that was killed and started again hears
-the same things. Two things are remembered all the same: which prefixes are cached, and how often a fault with `times` struck.
+the same things. Three things are remembered all the same: which prefixes are cached, how often a fault with `times` struck, and
+what time it is. The clock is the script's: it stands still but for the seconds that an answer's `after` lets pass.
 """
 
 from __future__ import annotations
@@ -17,7 +18,12 @@ from bot.core.errors import BadInput
 
 _RULE_KEYS = {"when", "reply", "repeat", "times"}
 _WHEN_KEYS = {"contains", "vendor", "turn"}
-_REPLY_KEYS = {"text", "json", "tools", "thinking", "stop", "usage", "status", "body", "headers", "delay", "cut", "garbage"}
+_REPLY_KEYS = {"text", "json", "tools", "thinking", "stop", "usage", "status", "body", "headers"} | {
+    "delay",
+    "cut",
+    "garbage",
+    "after",
+}
 
 
 class Refused(Exception):
@@ -68,7 +74,8 @@ def read(script: Sequence[Mapping[str, Any]]) -> tuple[Rule, ...]:
     - `times`: the rule answers that many requests and is then out of the script; only for faults that pass.
     - `reply`: `text`, `json` (sent as text), `tools` (`[{"name", "arguments"}]`), `thinking`, `stop` (a `Reply.stop`),
       `usage` (false leaves it out); `status` with `body` and `headers`; and with any of these `delay` (seconds), `cut` (the
-      connection drops halfway), `garbage` (a body that is no JSON).
+      connection drops halfway), `garbage` (a body that is no JSON), `after` (seconds on the stand-in's clock until the next
+      request: a test run that nobody has to wait for).
     """
     rules = []
     for number, line in enumerate(script, 1):
@@ -180,14 +187,34 @@ class Bill:
         return self.input + self.cache_read + self.cache_write + self.cache_write_long
 
 
+@dataclass(frozen=True, slots=True)
+class Caching:
+    """A vendor's terms. `smallest` is the tokens a prefix needs to be kept, `reach` how many parts before a mark a kept one is
+    looked for, `kept` the seconds it is kept by the kind of its mark."""
+
+    smallest: int
+    reach: int
+    kept: Mapping[str, float]
+
+
+@dataclass(slots=True)
+class Kept:
+    """A prefix in the cache. A hit begins its `seconds` anew, for free."""
+
+    seconds: float
+    until: float
+
+
 @dataclass(slots=True)
 class Books:
-    """Script, cache and journal of a running stand-in."""
+    """Script, clock, cache and journal of a running stand-in."""
 
     rules: tuple[Rule, ...]
     journal: list[dict[str, Any]] = field(default_factory=list)
+    asked: list[Asked] = field(default_factory=list)
+    now: float = 0.0
     _used: Counter[int] = field(default_factory=Counter)
-    _cached: set[tuple[str, str]] = field(default_factory=set)
+    _cached: dict[tuple[str, str], Kept] = field(default_factory=dict)
 
     def rule_for(self, asked: Asked) -> Rule:
         for number, rule in enumerate(self.rules):
@@ -196,21 +223,38 @@ class Books:
                 return rule
         raise malformed(f"no rule matches turn {asked.turn} of the request that begins: {asked.first_user[:200]}")
 
-    def bill(self, asked: Asked, output: int, *, smallest: int, reach: int) -> Bill:
-        """Charge for a prompt, and keep its marked prefixes of at least `smallest` tokens.
+    def bill(self, asked: Asked, output: int, terms: Caching) -> Bill:
+        """Charge for a prompt, and keep its marked prefixes.
 
-        A kept prefix is found again when it ends at most `reach` parts before a mark.
+        What lies between the part read and the last long mark is a long write, what follows up to the last mark a short one
+        (platform.claude.com, prompt caching, "Mixing different TTLs").
         """
         ends = self._ends(asked)
-        marks = [index for index, part in enumerate(asked.parts) if part.mark and ends[index][1] >= smallest]
+        marks = [index for index, part in enumerate(asked.parts) if part.mark and ends[index][1] >= terms.smallest]
         total = ends[-1][1]
-        found = [i for i, (key, _) in enumerate(ends) if key in self._cached and any(m - reach <= i <= m for m in marks)]
+        found = [i for i, (key, _) in enumerate(ends) if self._holds(key) and any(m - terms.reach <= i <= m for m in marks)]
         read = ends[found[-1]][1] if found else 0
-        written = max(0, ends[marks[-1]][1] - read) if marks else 0
-        self._cached.update(ends[index][0] for index in marks)
-        long = bool(marks) and asked.parts[marks[-1]].mark == "long"
-        short_write, long_write = (0, written) if long else (written, 0)
-        return Bill(total - read - written, output, read, short_write, long_write)
+        self._keep(asked, ends, marks, found[-1] if found else -1, terms)
+        last = ends[marks[-1]][1] if marks else 0
+        last_long = max((ends[index][1] for index in marks if asked.parts[index].mark == "long"), default=0)
+        long = max(0, last_long - read)
+        short = max(0, last - read - long)
+        return Bill(total - read - long - short, output, read, short, long)
+
+    def _holds(self, key: tuple[str, str]) -> bool:
+        return key in self._cached and self.now < self._cached[key].until
+
+    def _keep(self, asked: Asked, ends: list[tuple[tuple[str, str], int]], marks: list[int], hit: int, terms: Caching) -> None:
+        """Refresh what was read, then write what is new. What stands on a prefix that is kept for a shorter time is gone with
+        it: the documentation leaves that open, and the stand-in takes the worse."""
+        for key, _ in ends[: hit + 1]:
+            if self._holds(key):
+                self._cached[key].until = self.now + self._cached[key].seconds
+        foundation = self._cached[ends[hit][0]].seconds if hit >= 0 else float("inf")
+        for index in marks:
+            if index > hit:
+                foundation = min(foundation, terms.kept[asked.parts[index].mark])
+                self._cached[ends[index][0]] = Kept(foundation, self.now + foundation)
 
     def _ends(self, asked: Asked) -> list[tuple[tuple[str, str], int]]:
         """For each part: what names the prefix up to its end, and how many tokens that has."""

@@ -95,16 +95,19 @@ async def _respond(books: playbook.Books, play: ModuleType, request: Request) ->
         body = _body(request.headers, raw)
         model = str(body.get("model", ""))
         asked: playbook.Asked = play.read(request.headers, body)
+        books.asked.append(asked)
         dropped = asked.dropped
         reply = books.rule_for(asked).reply
+        passing = float(reply.get("after", 0))
         status = int(reply.get("status", 200))
         if status == 200:
             said = playbook.answer(reply, asked)
-            bill = books.bill(asked, said.tokens, smallest=play.SMALLEST_CACHED, reach=play.REACH)
+            bill = books.bill(asked, said.tokens, play.caching(asked.model))
     except playbook.Refused as refused:
         books.note(play.VENDOR, model, len(raw), refused.status, bill, dropped)
         return JSONResponse(play.refusal(refused), refused.status, refused.headers)
     books.note(play.VENDOR, model, len(raw), status, bill, dropped)  # before the delay: who hangs up pays all the same
+    books.now += passing
     await asyncio.sleep(float(reply.get("delay", 0)))
     if status != 200:
         return _fault(play, reply)
@@ -174,6 +177,10 @@ class Vendors:
     def journal(self) -> list[dict[str, Any]]:
         """Each request so far: vendor, model, bytes, input_tokens (all of them), output_tokens, status, cache_*, dropped."""
         return list(self.books.journal)
+
+    def bodies(self) -> list[Mapping[str, Any]]:
+        """The body of each request that passed the vendor's checks."""
+        return [asked.body for asked in self.books.asked]
 
     def totals(self) -> dict[str, dict[str, int]]:
         """What each model was billed for: requests, input, output, cache_read, cache_write, cache_write_long."""
