@@ -11,9 +11,9 @@ from math import exp, sqrt
 from typing import Any
 
 from bot.core.budget import MICRO
-from bot.core.caching import continue_cost
 from bot.core.routing import ATTEMPTS, SHAPE, Arm, Decision, Verifier, Worth, decide, default_path, posterior
 from bot.core.selection import ModelClass
+from bot.core.switching import continue_cost
 from bot.llm import prices
 
 ISSUES, QUICK = 8_000, 2_000

@@ -14,7 +14,6 @@ from bot.config.budget import BreakerLimits, Budget, KindLimit, Quotas, RateLimi
 from bot.config.environment import Settings
 from bot.config.prices import Price
 from bot.core.budget import MICRO, Rates
-from bot.core.caching import continue_cost
 from bot.core.errors import BadInput, SetupError
 from bot.core.experience import Experience
 from bot.core.limits import AGENT, REFERENCE, KindBase, Override, Rules, Thresholds
@@ -22,6 +21,7 @@ from bot.core.phases import Kind
 from bot.core.routing import Worth
 from bot.core.selection import ModelClass, ModelId
 from bot.core.strategy import Settings as RunSettings
+from bot.core.switching import continue_cost
 
 CONFIG_PATH = ".github/ostler.yml"
 

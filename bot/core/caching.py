@@ -1,66 +1,154 @@
-"""What a conversation costs to go on with: on the same model, on another, or from a note. Caches and price tiers are counted in.
+"""What vendors' prompt caches are worth: how long to have a prefix kept, and when to leave old tool results out.
 
-A vendor's cache holds a prefix per model: what is warm is read cheaply, all else is written. Counted is turn by turn, for a tier
-may bill a whole prompt at another price once it is longer. Money is micro-dollars, amounts of text are tokens of that model.
+Both are questions of price. `w` is what a token costs that is written to the cache, `r` one that is read from it. Sources: the
+vendors' prompt-caching pages of October 2026 (lifetimes, prices relative to input); Lindenbauer et al., "The Complexity Trap",
+arXiv 2508.21433 (leaving out old tool results halves the cost of a build and solves as much).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TypeGuard
 
-from bot.core.budget import Rates, Usage, cost
+from bot.core.budget import PriceTier, Rates
+from bot.core.conversation import Block, Conversation, Message, Opaque, Text, ToolResult, ToolUse
 
-HORIZON = 200
-"""Turns that are looked ahead: more than any phase takes."""
+LIVES: Mapping[str, tuple[float, float]] = {"anthropic": (300.0, 3_600.0), "openai": (1_800.0, 43_200.0)}
+"""Seconds that a prefix is kept after its last use, by vendor: at the short price and at the long one."""
+ANSWER_SECONDS = 60.0
+"""What a model's own answer may take: it adds to the gap between two requests."""
+SUITES_IN_A_BUILD, CHECKS_IN_A_BUILD = 2, 6
+"""How often a builder runs the whole suite, and any tests at all. Assumptions: it looks what fails, mends, looks once more."""
+KEPT_SHARE = 0.25
+"""Of all that a build writes to the cache, the part that stands after a bite (measured: 0.24 in bench B9)."""
+
+KEPT_RESULTS = 6
+"""Turns whose tool results stay readable, however old."""
+EXPECTED_TURNS = 30
+"""How long a build is expected to be as long as it isn't longer: then it is half over at most."""
+SAFE_CHARACTERS_PER_TOKEN = 3
+"""Source code has more; so a prompt of so many characters stays below a limit in tokens."""
+SMALLEST_WINDOW = 190_000
+"""Tokens below the smallest context window in the price table (200,000): as good as a price that begins there."""
 
 
-def _turns(rates: Rates, context: int, per_turn: int, output: int, warm: int) -> Iterator[int]:
-    """The cost of each turn from now on, without end."""
-    read = min(warm, context)
-    while True:
-        yield cost(rates, Usage(cache_read=read, cache_write=context - read, output=output))
-        read, context = context, context + per_turn
+# --- how long to keep -------------------------------------------------------------------------------------------------
 
 
-def continue_cost(rates: Rates, *, context: int, per_turn: int, output: int, turns: int, warm: int = 0) -> int:
-    """What `turns` turns cost that begin with `context` tokens, of which the model's cache still holds the first `warm`.
+def gaps(vendor: str, suite_seconds: float, quick_seconds: float) -> int:
+    """How many times in a build a prefix kept for the short time is expected to be gone where one kept for long is not.
 
-    Each turn answers with `output` tokens, and the next has `per_turn` tokens more (answer and tool output). All but these it
-    reads from the cache.
+    `suite_seconds` is what the whole suite takes, `quick_seconds` the most that selected tests may.
     """
-    ahead = _turns(rates, context, per_turn, output, warm)
-    return sum(next(ahead) for _ in range(turns))
+    short, long = (life - ANSWER_SECONDS for life in LIVES[vendor])
+    if not short <= suite_seconds < long:
+        return 0
+    return CHECKS_IN_A_BUILD if quick_seconds >= short else SUITES_IN_A_BUILD
 
 
-def switch_turns(
-    current: Rates, other: Rates, *, context: int, per_turn: int, output: int, warm: int = 0, horizon: int = HORIZON
-) -> int | None:
-    """The fewest turns to come from which on it is cheaper to go on with `other`, where the cache holds the first `warm` tokens,
-    than with `current`, where it holds everything. None if that is not so within `horizon` turns.
+def long_pays(expected: float, tier: PriceTier, share: float = KEPT_SHARE) -> bool:
+    """Whether keeping all that is written for long is cheaper than writing `share` of it anew at each of `expected` gaps.
 
-    A phase goes back to a cheaper model in its middle only if at least so many turns are expected.
+    The long price costs `w_long - w` once for everything written, a gap `w - r` for what then still stands. Were that all of
+    it (`share` 1), 0.63 gaps would do at the prices of Sonnet 5.5 and Opus 5.5. It is a quarter, because the cheapest moment
+    to leave old results out is when the cache is gone anyway.
     """
-    staying, leaving = _turns(current, context, per_turn, output, context), _turns(other, context, per_turn, output, warm)
-    ahead, found = 0, None
-    for turn in range(1, horizon + 1):
-        ahead += next(staying) - next(leaving)
-        found = None if ahead <= 0 else found or turn
-    return found
+    return expected * share * (tier.cache_write - tier.cache_read) > tier.cache_write_long - tier.cache_write
 
 
-def hand_over(
-    rates: Rates, *, context: int, note: int, reread: int, per_turn: int, output: int, turns: int, writing: int = 0
+# --- what to leave out ------------------------------------------------------------------------------------------------
+
+
+def turns_left(turns: int, most: int) -> int:
+    """How many requests a build of `turns` so far is expected to still need, of at most `most`."""
+    return max(0, min(most, max(EXPECTED_TURNS, 3 * turns // 2)) - turns)
+
+
+def masked(conversation: Conversation, rates: Rates, *, before: int, max_turns: int, expiring: int = 0) -> Conversation:
+    """`conversation` with old tool results left out: rarely and in big bites, because every bite rewrites a cached prefix.
+
+    `before` is how many characters stand in front of it in the request, `expiring` the gaps that are expected to outlast the
+    cache. Walks through the requests as they were sent and decides at each as it was decided then, so the same conversation
+    always gives the same bytes, and between two bites every request begins with the one before it. A bite is taken
+
+    - where reading what it removes would cost more over the turns to come than writing again what stands behind it
+      (`r X T > w (L - p - X)`, X removed, T turns to come, L the context, p untouched in front);
+    - after tests that outlasted the cache: all of it is written again either way;
+    - where the prompt would pass into a dearer price tier and the bite keeps it out.
+    """
+    bitten, turns, size = 0, 0, before
+    with_results: list[int] = []
+    for at, message in enumerate(conversation):
+        if message.role == "assistant":
+            turns += 1
+        newest = _size(message)
+        size += newest
+        if not any(isinstance(block, ToolResult) for block in message.blocks):
+            continue
+        with_results.append(at)
+        upto = with_results[-KEPT_RESULTS] if len(with_results) >= KEPT_RESULTS else 0
+        removed = sum(_removable(old) for old in conversation[bitten:upto])
+        if not removed:
+            continue
+        expired = bool(expiring) and _ran_tests(conversation[at - 1], selected=expiring == CHECKS_IN_A_BUILD)
+        if expired or _pays(conversation, rates, (bitten, upto), size, newest, before, turns_left(turns, max_turns)):
+            bitten, size = upto, size - removed
+    return (*(_mask(message) for message in conversation[:bitten]), *conversation[bitten:])
+
+
+def _pays(
+    conversation: Conversation, rates: Rates, bite: tuple[int, int], size: int, newest: int, before: int, left: int
 ) -> bool:
-    """Whether the next model gets a note of `note` tokens and reads `reread` tokens again, instead of the whole transcript.
+    """Whether masking the messages from `bite[0]` to `bite[1]` is worth it now, with `size` characters in the request."""
+    removed = sum(_removable(old) for old in conversation[bite[0] : bite[1]])
+    if any(size > limit >= size - removed for limit in _limits(rates)):
+        return True
+    first = next(at for at in range(*bite) if _removable(conversation[at]))
+    untouched = before + sum(_size(_mask(old)) for old in conversation[: bite[0]])
+    untouched += sum(_size(old) for old in conversation[bite[0] : first])
+    tier = rates.tier(size // SAFE_CHARACTERS_PER_TOKEN)
+    return tier.cache_read * removed * left > tier.cache_write * (size - newest - untouched - removed)
 
-    `writing` is what the note costs to write, in micro-dollars. By tokens alone it pays above note + reread.
-    """
-    whole = continue_cost(rates, context=context, per_turn=per_turn, output=output, turns=turns)
-    brief = continue_cost(rates, context=note + reread, per_turn=per_turn, output=output, turns=turns)
-    return brief + writing < whole
+
+def _limits(rates: Rates) -> tuple[int, ...]:
+    """Prompt sizes in characters beyond which every token is dearer, or nothing fits."""
+    above = (*(tier.above for tier in rates.tiers if tier.above), SMALLEST_WINDOW)
+    return tuple(tokens * SAFE_CHARACTERS_PER_TOKEN for tokens in above)
 
 
-def ttl_long(gaps_expected: float, *, write_short: int, write_long: int, read: int) -> bool:
-    """Whether a prefix is better written for the long time than for the short one, given how many pauses in its life will outlast
-    the short one. Each such pause costs a write instead of a read. Prices as in a `PriceTier`."""
-    return gaps_expected * (write_short - read) > write_long - write_short
+def _ran_tests(message: Message, *, selected: bool) -> bool:
+    """Whether the whole suite was run, or, with `selected`, any tests."""
+    uses = (block for block in message.blocks if isinstance(block, ToolUse) and block.name == "run_checks")
+    return any(selected or '"tests"' not in use.arguments for use in uses)
+
+
+def _note(result: ToolResult) -> str:
+    return f"[{len(result.text)} characters, left out to save space]"
+
+
+def _mask(message: Message) -> Message:
+    """Short results stay: a note in their place would be as long. So do failures of a tool, which are short and worth having."""
+    return replace(message, blocks=tuple(replace(b, text=_note(b)) if _is_long(b) else b for b in message.blocks))
+
+
+def _is_long(block: Block) -> TypeGuard[ToolResult]:
+    return isinstance(block, ToolResult) and not block.is_error and len(block.text) > 2 * len(_note(block))
+
+
+def _removable(message: Message) -> int:
+    return sum(len(b.text) - len(_note(b)) for b in message.blocks if isinstance(b, ToolResult) and _is_long(b))
+
+
+def _size(message: Message) -> int:
+    return sum(_characters(block) for block in message.blocks)
+
+
+def _characters(block: Block) -> int:
+    match block:
+        case Text(text) | ToolResult(_, text):
+            return len(text)
+        case ToolUse(_, name, arguments):
+            return len(name) + len(arguments)
+        case Opaque(_, _, json):
+            return len(json)

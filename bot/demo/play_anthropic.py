@@ -90,13 +90,13 @@ def read(headers: Mapping[str, str], body: dict[str, Any]) -> Asked:
         opening=f"{system}\n{first}",
         first_user=first,
         turn=turns,
-        parts=_parts(body),
+        parts=_parts(body, dropped),
         limit=limit,
         stream=bool(body.get("stream")),
         tools=tools,
         digest=name,
         body=body,
-        dropped=dropped,
+        dropped=len(dropped),
     )
 
 
@@ -213,10 +213,12 @@ def _read_marks(body: Mapping[str, Any]) -> None:
     need(lives == sorted(lives), "cache_control: a ttl of 1h must not come after one of 5m")
 
 
-def _parts(body: Mapping[str, Any]) -> tuple[Part, ...]:
-    """Tools, what the vendor says about the answer's format, system, messages."""
+def _parts(body: Mapping[str, Any], dropped: list[dict[str, Any]]) -> tuple[Part, ...]:
+    """Tools, what the vendor says about the answer's format, system, messages without the blocks that are left out."""
     parts = []
     for block in _marked(body):
+        if any(block is one for one in dropped):
+            continue
         mark = block.get("cache_control")
         parts.append(Part(canonical(block), _LIVES[mark.get("ttl", "5m")] if mark else ""))
     said = body.get("output_config", {}).get("format")
@@ -232,9 +234,9 @@ def _signature(body: Mapping[str, Any], before: list[dict[str, Any]], text: str)
     return f"{body['model']}.{prefix[:20]}.{digest(text)[:20]}"
 
 
-def _read_seals(body: dict[str, Any]) -> int:
-    """Check thinking blocks that come back. Returns how many are left out because the prompt before them changed."""
-    dropped = 0
+def _read_seals(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """Check thinking blocks that come back. Returns those left out because the prompt before them changed."""
+    dropped: list[dict[str, Any]] = []
     drop = body.get("thinking", {}).get("block_binding", {}).get("prefix_mismatch_behavior") == "drop_block"
     bound = MODELS[body["model"]][1]
     for index, message in enumerate(body["messages"]):
@@ -251,7 +253,7 @@ def _read_seals(body: dict[str, Any]) -> int:
                     raise malformed(
                         f"{where}: Invalid `signature` in `thinking` block. The block is bound to a different conversation."
                     )
-                dropped += 1
+                dropped.append(block)
     return dropped
 
 

@@ -72,13 +72,13 @@ def read(headers: Mapping[str, str], body: dict[str, Any]) -> Asked:
         opening=f"{system}\n{first}",
         first_user=first,
         turn=turns,
-        parts=_parts(body),
+        parts=_parts(body, dropped),
         limit=limit,
         stream=bool(body.get("stream")),
         tools=tools,
         digest=name,
         body=body,
-        dropped=dropped,
+        dropped=len(dropped),
     )
 
 
@@ -207,13 +207,15 @@ def _read_message(item: Mapping[str, Any]) -> None:
         need(kinds <= ({"output_text", "refusal"} if item["role"] == "assistant" else {"input_text"}), "Invalid content type.")
 
 
-def _parts(body: Mapping[str, Any]) -> tuple[Part, ...]:
-    """Tools, the schema of the answer, items. The end is always a breakpoint, which OpenAI sets by itself."""
+def _parts(body: Mapping[str, Any], dropped: list[dict[str, Any]]) -> tuple[Part, ...]:
+    """Tools, the schema of the answer, items but those left out. The end is always a breakpoint, which OpenAI sets by itself."""
     model = body["model"]
     wanted = (body.get("text") or {}).get("format") or {}
     long = "long" if (body.get("prompt_cache_options") or {}).get("ttl") == "12h" else "short"
     parts = [Part(canonical(block)) for block in (*body.get("tools", []), *([wanted] if "schema" in wanted else []))]
     for item in body["input"]:
+        if any(item is one for one in dropped):
+            continue
         content = item.get("content") if item.get("type", "message") == "message" else item.get("output")
         marked = isinstance(content, list) and any("prompt_cache_breakpoint" in part for part in content)
         need(not marked or _breakpoints(model), "Unsupported parameter: 'prompt_cache_breakpoint'.")
@@ -229,9 +231,9 @@ def _seal(body: Mapping[str, Any], before: list[dict[str, Any]], item: Mapping[s
     return f"{body['model']}|{prefix[:20]}|{digest(item.get('id'), item.get('summary'))[:20]}"
 
 
-def _read_seals(body: dict[str, Any]) -> int:
-    """Check reasoning that comes back. Returns how many items are left out because the prompt before them changed."""
-    dropped = 0
+def _read_seals(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """Check reasoning that comes back. Returns the items left out because the prompt before them changed."""
+    dropped: list[dict[str, Any]] = []
     for index, item in enumerate(body["input"]):
         if item.get("type") != "reasoning":
             continue
@@ -239,7 +241,8 @@ def _read_seals(body: dict[str, Any]) -> int:
         _, now_prefix, now_own = _seal(body, body["input"][:index], item).split("|")
         need(own == now_own, f"The encrypted content of input[{index}] could not be verified.")
         need(maker == body["model"], f"The encrypted content of input[{index}] was made by another model.")
-        dropped += prefix != now_prefix
+        if prefix != now_prefix:
+            dropped.append(item)
     return dropped
 
 

@@ -1,61 +1,97 @@
 """From the state of a run to the request of its next call: which blocks, in which order, so that vendors' caches can match.
 
-Stable first: rules, repository, ticket (`system`), then the phase's prompt, the conversation, and last what changes with
-every call. Nothing before the last part holds a date, an id of a call or an amount of money.
+Caches match exact prefixes: tools, what is said about the answer's format, system blocks, messages. So stable first: rules,
+ticket, repository, excerpts (`system`), the same bytes in every phase; then the phase's prompt, the conversation, and last what
+changes with every call. Nothing before the last part holds a date, an id of a call or an amount of money, and nothing is
+ordered by chance: all parts are built from constants and the journal, each in one fixed order, so a replay gives the same bytes.
+
+- *Rules and ticket come first* because all roles have them: where one model serves two roles, they share that much.
+- *The answer's schema stands in the phase's prompt.* Sent as the vendors' own format it goes in front of the system blocks
+  (OpenAI's guide says so of its own; Claude on Bedrock was seen to do the same), and no two phases would share a prefix. Only
+  after an answer that could not be used is it sent as a format too: that costs one cached prefix, and the shape is certain.
+- *Builders alone have tools, and do without repository and excerpts.* With a planner's prefix of 8,800 tokens (bench B9, of
+  which a builder needs 800) 30 turns would read $0.024 more on Sonnet 5.5; on Haiku 5.5, which would have to write it first,
+  it is $0.0034 beside a build of $0.018. Tools in every phase (about 1,500 tokens with the vendors' hidden descriptions) save
+  $0.002 a run where planner and builder are both Sonnet 5.5, cost $0.004 where they are not, which is the default for most
+  tickets, and would offer a planner tools that it may not use. All derived from the prices of November 2026.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from bot.core.answers import schema_of
-from bot.core.conversation import Conversation, Message, Text, ToolResult
+from bot.core.budget import Rates
+from bot.core.caching import gaps, long_pays, masked
+from bot.core.conversation import Message, Text
 from bot.core.errors import BugError
 from bot.core.phases import Kind, Role, Stage, stage_of
 from bot.core.run import Run
+from bot.llm import wire
 from bot.llm.model import Request
 from bot.llm.tools import tools_for
 from bot.render import say
 
-MASK_ABOVE = 240_000
-"""Characters of tool results after which all but the newest are masked, in one go, because masking rewrites a cached prefix."""
-KEPT_RESULTS = 6
 BLOCKS: dict[Role, tuple[str, ...]] = {
-    Role.PLANNER: ("rules", "repository", "ticket", "excerpts"),
-    Role.PLAN_REVIEWER: ("rules", "repository", "ticket", "excerpts"),
+    Role.PLANNER: ("rules", "ticket", "repository", "excerpts"),
+    Role.PLAN_REVIEWER: ("rules", "ticket", "repository", "excerpts"),
     Role.BUILDER: ("rules", "ticket"),
     Role.AUDITOR: ("rules", "ticket"),
 }
 """The system blocks of each role, stable first. Who plans gets the repository at a glance; who builds looks for itself, with
 tools and the plan, and does not pay for the glance with every turn; who audits judges the diff."""
 MAX_DIFF = 60_000
+TOOLS_CHARACTERS = 6_000
+"""What the tools take up in a prompt, the vendors' hidden descriptions of their own ones included."""
 
 Diff = Callable[[], str]
 
 
-def build_request(run: Run, diff: Diff) -> Request:
-    """The request for the call under way, with the most output its stage may want. `diff` is only asked for by the audit."""
+def build_request(run: Run, diff: Diff, rates: Rates) -> Request:
+    """The request for the call under way, with the most output its stage may want, for a model of these prices.
+
+    `diff` is only asked for by the audit.
+    """
     call, phase = run.call, run.phase
     if call is None or run.workspace is None:
         raise BugError("no call is under way")
     stage = stage_of(phase.kind, phase.stage)
     values = _values(run, stage, diff)
-    prompt = Message("user", (Text(say(f"prompts/{stage.template}", **values)),))
+    system = tuple(text for name in BLOCKS[stage.role] if (text := say(f"prompts/{name}.md.j2", **values).strip()))
+    prompt = say(f"prompts/{stage.template}", **values)
+    tools = tools_for(call.choice.model.vendor, shell=run.workspace.sandbox.full) if stage.tools else ()
+    expected = _gaps(run, call.choice.model.vendor) if stage.tools else 0
+    long = long_pays(expected, rates.tiers[0])
+    before = sum(map(len, (*system, prompt))) + TOOLS_CHARACTERS * bool(tools)
     return Request(
         model=call.choice.model.model,
-        system=tuple(text for name in BLOCKS[stage.role] if (text := say(f"prompts/{name}.md.j2", **values).strip())),
-        messages=(prompt, *masked(phase.conversation)),
+        system=system,
+        messages=(
+            Message("user", (Text(prompt),)),
+            *masked(
+                phase.conversation,
+                rates,
+                before=before,
+                max_turns=run.request.settings.max_turns,
+                expiring=0 if long else expected,
+            ),
+        ),
         max_output=stage.output,
-        tools=tools_for(call.choice.model.vendor, shell=run.workspace.sandbox.full) if stage.tools else (),
+        tools=tools,
         tail=say("prompts/tail.md.j2", **values).strip(),
-        schema=schema_of(stage.answer) if stage.answer else None,
+        schema=schema_of(stage.answer) if stage.answer and phase.unusable else None,
         schema_name=stage.answer.__name__ if stage.answer else "answer",
         thinking=stage.thinking,
-        cache_key=hashlib.sha256(f"{run.request.session}{call.choice.role}".encode()).hexdigest()[:32],
+        cache_key=hashlib.sha256(run.request.session.encode()).hexdigest()[:32],
+        long_cache=long,
     )
+
+
+def _gaps(run: Run, vendor: str) -> int:
+    """The gaps that a build has to expect. What the whole suite takes was measured on the base."""
+    return gaps(vendor, run.baseline.tests.seconds, run.request.settings.quick_seconds) if run.baseline else 0
 
 
 def _values(run: Run, stage: Stage, diff: Diff) -> dict[str, Any]:
@@ -76,29 +112,7 @@ def _values(run: Run, stage: Stage, diff: Diff) -> dict[str, Any]:
         "findings": tuple(finding for finding in run.findings if finding.source != "auditor"),
         "phase": run.phase,
         "stage": stage,
+        "schema": wire.compact(schema_of(stage.answer)) if stage.answer else "",
         "left": run.ledger.run_cap - run.ledger.committed,
         "diff": text,
     }
-
-
-def masked(conversation: Conversation) -> Conversation:
-    """`conversation` with old tool results left out once they are many: rarely, and in big bites."""
-    boundary, size = 0, 0
-    last: list[int] = []
-    for at, message in enumerate(conversation):
-        results = sum(len(block.text) for block in message.blocks if isinstance(block, ToolResult))
-        if results:
-            size += results
-            last = [*last, at][-KEPT_RESULTS:]
-        if size > MASK_ABOVE and len(last) == KEPT_RESULTS:
-            boundary = last[0]
-            size = sum(len(b.text) for i in last for b in conversation[i].blocks if isinstance(b, ToolResult))
-    return (*(_mask(message) for message in conversation[:boundary]), *conversation[boundary:])
-
-
-def _mask(message: Message) -> Message:
-    blocks = tuple(
-        replace(block, text=f"[{len(block.text)} characters, left out to save space]") if isinstance(block, ToolResult) else block
-        for block in message.blocks
-    )
-    return replace(message, blocks=blocks)

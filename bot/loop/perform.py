@@ -128,13 +128,13 @@ class Rooms:
     def _price(self, run: Run, effect: PriceCall) -> CallPriced:
         if effect.wait > 0:
             self.sleep(effect.wait)
-        request = build_request(run, lambda: self._diff(run))
         rates = self.price(effect.model.vendor, effect.model.model)
+        request = build_request(run, lambda: self._diff(run), rates)
         bound = self._model(effect.model.vendor).input_bound(request)
         return CallPriced(effect.call, rates, bound, _digest(request), self.purse.left(run, effect.model.vendor))
 
     def _send(self, run: Run, effect: SendCall) -> ModelReplied | CallFailed:
-        request = build_request(run, lambda: self._diff(run))
+        request = build_request(run, lambda: self._diff(run), self.price(effect.model.vendor, effect.model.model))
         if run.call is None or run.call.request_digest != _digest(request):
             raise BugError(f"call {effect.call} is not the one that was priced")
         thinking = min(request.thinking, effect.max_output // 2)

@@ -18,9 +18,10 @@ from bot.workspace.patches import FileEdit, parse_operation, parse_patch
 from bot.workspace.splice import Document
 from bot.workspace.syntax import syntax_problem
 
-VIEW_LINES = 400
-VIEW_CHARS = 16_000
-"""What one view shows at most."""
+VIEW_LINES = 250
+VIEW_CHARS = 10_000
+"""What one view shows at most. Whole files are worse than windows, for the work (SWE-agent, arXiv 2405.15793) and for the bill;
+the view says how to see more."""
 REWRITE_LINES = 120
 """`create` may replace a file of up to so many lines; longer ones are edited, so that nothing is lost by abbreviation."""
 _AROUND = 3

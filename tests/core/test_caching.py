@@ -1,139 +1,145 @@
-"""Going on or switching: counted turn by turn, the tables come out, and the closed form agrees where there is one price."""
+"""Rules over prices: when the long cache pays, and which old tool results are left out."""
 
 from __future__ import annotations
 
-import math
+import json
+from dataclasses import replace
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bot.core import caching
 from bot.core.budget import MICRO, PriceTier, Rates
-from bot.core.caching import HORIZON, continue_cost, hand_over, switch_turns, ttl_long
+from bot.core.caching import gaps, long_pays, masked
+from bot.core.conversation import Conversation, Message, Text, ToolResult, ToolUse
 
-
-def rates(*tiers: tuple[int, float, float, float, float]) -> Rates:
-    """Tiers of (above, write, long write, read, output) in dollars for a million tokens."""
-    return Rates("m", "2026-11-10", tuple(_tier(above, *(round(price * MICRO) for price in prices)) for above, *prices in tiers))
-
-
-def _tier(above: int, write: int, long_write: int, read: int, output: int) -> PriceTier:
-    return PriceTier(above, write, output, read, write, long_write)
-
-
-HAIKU = rates((0, 0.125, 0.2, 0.01, 0.5), (100_000, 0.625, 1, 0.05, 2.5))
-SONNET, OPUS = rates((0, 2.5, 4, 0.1, 10)), rates((0, 5, 8, 0.2, 20))
-FABLE = rates((0, 10, 16, 0.2, 40))
-LUNA = rates((0, 0.125, 0.25, 0.01, 0.5), (272_000, 0.25, 0.5, 0.02, 0.75))
-TERRA = rates((0, 1.25, 2.5, 0.05, 5), (272_000, 2.5, 5, 0.1, 7.5))
-SOL = rates((0, 2.5, 5, 0.1, 10), (272_000, 5, 10, 0.2, 15))
-OLD_SONNET, OLD_HAIKU = rates((0, 3.75, 6, 0.3, 15)), rates((0, 1.25, 2, 0.1, 5))
-CONTEXTS = (20_000, 50_000, 90_000, 120_000, 200_000)
-
-
-@pytest.mark.parametrize(
-    ("current", "other", "turns"),
-    [
-        (SONNET, HAIKU, [1, 1, 1, 5, 6]),
-        (OPUS, HAIKU, [1, 1, 1, 2, 3]),
-        (OPUS, SONNET, [4, 7, 9, 11, 14]),
-        (FABLE, OPUS, [4, 9, 15, 20, 33]),
-        (SOL, LUNA, [1, 1, 1, 1, 1]),
-        (SOL, TERRA, [4, 7, 9, 11, 14]),
-        (OLD_SONNET, OLD_HAIKU, [2, 3, 4, 4, 5]),
-    ],
+SONNET = PriceTier(0, 2 * MICRO, 10 * MICRO, MICRO // 10, 5 * MICRO // 2, 4 * MICRO)
+HAIKU = PriceTier(0, MICRO // 10, MICRO // 2, MICRO // 100, MICRO // 8, MICRO // 5)
+FLAT = Rates("sonnet", "2026-11-10", (SONNET,))
+CLIFF = Rates(
+    "haiku", "2026-11-10", (HAIKU, PriceTier(100_000, *(5 * price for price in (100_000, 500_000, 10_000, 125_000, 200_000))))
 )
-def test_the_turns_from_which_a_switch_pays_are_those_of_the_table(current: Rates, other: Rates, turns: list[int]) -> None:
-    assert [switch_turns(current, other, context=length, per_turn=2_800, output=800) for length in CONTEXTS] == turns
+LIMIT = 300_000
+"""Characters that stay below 100,000 tokens."""
 
 
-def test_a_run_of_thirty_turns_costs_what_was_derived() -> None:
-    found = [continue_cost(model, context=12_000, per_turn=2_800, output=800, turns=30) for model in (HAIKU, SONNET, OPUS)]
-    assert found == [38_498, 621_480, 1_242_960]
-
-
-def test_a_cold_small_model_is_cheaper_below_its_price_step_and_dearer_above() -> None:
-    def next_turn(model: Rates, context: int, warm: int) -> int:
-        return continue_cost(model, context=context, per_turn=0, output=800, turns=1, warm=warm)
-
-    assert next_turn(HAIKU, 95_000, 0) < next_turn(OPUS, 95_000, 95_000)
-    assert next_turn(HAIKU, 105_000, 0) > next_turn(OPUS, 105_000, 105_000)
-
-
-prices = st.tuples(st.integers(1, 2_000), st.integers(1, 2_000), st.integers(1, 2_000), st.integers(1, 5_000)).map(
-    lambda cents: rates((0, max(cents[:3]) / 100, max(cents[:3]) / 50, min(cents[:3]) / 100, cents[3] / 100))
-)
-lengths = st.integers(1, 300_000)
-
-
-def exact(model: Rates, context: int, per_turn: int, output: int, turns: int, warm: int) -> float:
-    """The closed form for one price: what is read again grows with the square of the turns."""
-    tier = model.tiers[0]
-    again = (turns - 1) * context + per_turn * (turns - 1) * (turns - 2) / 2
-    written = context - warm + per_turn * (turns - 1)
-    return (tier.cache_read * (warm + again) + tier.cache_write * written + tier.output * output * turns) / MICRO
-
-
-@given(prices, lengths, st.integers(0, 5_000), st.integers(0, 5_000), st.integers(1, 60), st.floats(0, 1))
-def test_turn_by_turn_is_the_closed_form(
-    model: Rates, context: int, per_turn: int, output: int, turns: int, share: float
-) -> None:
-    warm = int(share * context)
-    found = continue_cost(model, context=context, per_turn=per_turn, output=output, turns=turns, warm=warm)
-    assert 0 <= found - exact(model, context, per_turn, output, turns, warm) < turns + 1e-3  # each bill is rounded up
-
-
-@given(prices, prices, lengths, st.integers(0, 5_000), st.integers(0, 5_000), st.floats(0, 1))
-def test_from_there_on_the_other_is_cheaper_and_one_turn_before_it_is_not(
-    current: Rates, other: Rates, context: int, per_turn: int, output: int, share: float
-) -> None:
-    warm = int(share * context)
-
-    def saved(turns: int) -> int:
-        stay = continue_cost(current, context=context, per_turn=per_turn, output=output, turns=turns, warm=context)
-        return stay - continue_cost(other, context=context, per_turn=per_turn, output=output, turns=turns, warm=warm)
-
-    least = switch_turns(current, other, context=context, per_turn=per_turn, output=output, warm=warm)
-    if least is None:
-        assert saved(HORIZON) <= 0
-    else:
-        assert all(saved(turns) > 0 for turns in (least, (least + HORIZON) // 2, HORIZON))
-        assert least == 1 or saved(least - 1) <= 0
-
-
-@pytest.mark.parametrize("context", CONTEXTS)
-def test_the_linear_rule_gives_nearly_the_turns_and_never_fewer(context: int) -> None:
-    """T* = 1 + [(wB - rA) L + (uB - uA) o] / [(rA - rB) L + (wA - wB) G + (uA - uB) o]: it leaves out what is read ever more."""
-    here, there, grown, said = OPUS.tiers[0], SONNET.tiers[0], 2_800, 800
-    penalty = (there.cache_write - here.cache_read) * context + (there.output - here.output) * said
-    gain = (
-        (here.cache_read - there.cache_read) * context
-        + (here.cache_write - there.cache_write) * grown
-        + (here.output - there.output) * said
+def turn(number: int, size: int, *, name: str = "search", arguments: str = "{}", error: bool = False) -> Conversation:
+    """One request's answer and the result of the tool it asked for."""
+    use = ToolUse(f"t{number}", name, arguments)
+    return (
+        Message("assistant", (Text(f"turn {number}"), use)),
+        Message("user", (ToolResult(use.id, f"{number}:".ljust(size, "x"), error),)),
     )
-    found = switch_turns(OPUS, SONNET, context=context, per_turn=grown, output=said)
-    assert found is not None
-    assert found <= math.ceil(1 + penalty / gain) <= found + 3
 
 
-def test_a_note_pays_above_its_own_length_and_what_is_read_again() -> None:
-    def by_note(model: Rates, context: int, writing: int = 0) -> bool:
-        return hand_over(
-            model, context=context, note=12_000, reread=25_000, per_turn=2_800, output=800, turns=15, writing=writing
-        )
-
-    assert [by_note(SONNET, context) for context in (30_000, 37_000, 38_000, 60_000, 95_000)] == [False, False, True, True, True]
-    assert not by_note(SONNET, 38_000, writing=50_000)
+def build(*sizes: int) -> Conversation:
+    return tuple(message for number, size in enumerate(sizes) for message in turn(number, size))
 
 
-@pytest.mark.parametrize(
-    ("model", "least"), [(SONNET, 0.625), (HAIKU, 0.652), (SOL, 1.042), (LUNA, 1.087)], ids=["sonnet", "haiku", "sol", "luna"]
-)
-def test_the_long_cache_pays_from_so_many_pauses(model: Rates, least: float) -> None:
-    tier = model.tiers[0]
+def text(conversation: Conversation) -> list[str]:
+    return [block.text for message in conversation for block in message.blocks if isinstance(block, ToolResult)]
 
-    def long(gaps: float) -> bool:
-        return ttl_long(gaps, write_short=tier.cache_write, write_long=tier.cache_write_long, read=tier.cache_read)
 
-    assert not long(least - 0.01)
-    assert long(least + 0.01)
+def left_out(conversation: Conversation, rates: Rates = FLAT, expiring: int = 0) -> list[int]:
+    """The turns whose results are left out."""
+    results = text(masked(conversation, rates, before=4_000, max_turns=40, expiring=expiring))
+    return [number for number, result in enumerate(results) if result.endswith("left out to save space]")]
+
+
+# --- how long to keep -------------------------------------------------------------------------------------------------
+
+
+def test_for_a_prefix_that_stands_whole_the_long_cache_pays_from_two_thirds_of_a_gap() -> None:
+    """The thresholds of the vendors' prices: 1.5 / 2.4 for Sonnet 5.5, 0.075 / 0.115 for Haiku 5.5."""
+    for tier, threshold in ((SONNET, 0.625), (HAIKU, 0.652)):
+        assert not long_pays(threshold - 0.01, tier, share=1)
+        assert long_pays(threshold + 0.01, tier, share=1)
+
+
+@given(st.integers(0, 10**7), st.integers(0, 10**7), st.integers(0, 10**7), st.integers(0, 20), st.floats(0.01, 1))
+def test_the_rule_is_what_both_ways_cost(read: int, write: int, more: int, expected: int, share: float) -> None:
+    tier = PriceTier(0, write, 0, min(read, write), write, write + more)
+    written = 1_000
+    short = written * write + expected * share * written * write
+    long = written * (write + more) + expected * share * written * tier.cache_read
+    if abs(short - long) > 1:
+        assert long_pays(expected, tier, share) is (long < short)
+
+
+def test_gaps_are_expected_where_the_suite_outlasts_the_short_cache_but_not_the_long_one() -> None:
+    assert [gaps("anthropic", seconds, 60) for seconds in (100, 239, 240, 3_000, 3_600)] == [0, 0, 2, 2, 0]
+    assert [gaps("openai", seconds, 60) for seconds in (420, 1_800)] == [0, 2]
+    assert gaps("anthropic", 420, 600) == caching.CHECKS_IN_A_BUILD
+
+
+# --- what to leave out ------------------------------------------------------------------------------------------------
+
+SIZES = st.lists(st.integers(0, 30_000), max_size=25)
+RATES = st.sampled_from((FLAT, CLIFF))
+
+
+@given(SIZES, RATES, st.sampled_from((0, 2, 6)))
+def test_between_two_bites_each_request_begins_with_the_one_before(sizes: list[int], rates: Rates, expiring: int) -> None:
+    """And what is left out stays left out: a conversation that grows never gets a result back."""
+    conversation = build(*sizes)
+    before: list[str] = []
+    bites = 0
+    for end in range(0, len(conversation) + 1, 2):
+        now = text(masked(conversation[:end], rates, before=4_000, max_turns=40, expiring=expiring))
+        if now[: len(before)] != before:
+            bites += 1
+            changed = [new for old, new in zip(before, now, strict=False) if old != new]
+            assert all(new.endswith("left out to save space]") for new in changed)
+        before = now
+    assert bites <= len(sizes) // 2
+
+
+@given(SIZES, RATES)
+def test_the_newest_results_can_always_be_read(sizes: list[int], rates: Rates) -> None:
+    newest = text(build(*sizes))[-caching.KEPT_RESULTS :]
+    assert text(masked(build(*sizes), rates, before=4_000, max_turns=40))[-caching.KEPT_RESULTS :] == newest
+
+
+@given(SIZES, RATES)
+def test_only_results_are_shortened(sizes: list[int], rates: Rates) -> None:
+    conversation = build(*sizes)
+    for old, new in zip(conversation, masked(conversation, rates, before=4_000, max_turns=40), strict=True):
+        assert [replace(b, text="") if isinstance(b, ToolResult) else b for b in old.blocks] == [
+            replace(b, text="") if isinstance(b, ToolResult) else b for b in new.blocks
+        ]
+
+
+def test_a_bite_waits_until_what_it_saves_is_worth_the_rewriting() -> None:
+    """At a write of 25 times a read, 30,000 characters out and 24 turns to come are worth 28,800 characters written anew."""
+    assert left_out(build(30_000, *[4_000] * 6)) == [0]
+    assert left_out(build(30_000, *[8_000] * 6)) == []
+
+
+def test_late_in_a_build_nothing_is_left_out_any_more() -> None:
+    assert left_out(build(*[10] * 34, 30_000, *[4_000] * 5)) == []
+
+
+def test_short_results_and_failures_stay() -> None:
+    failed = turn(0, 900, error=True)
+    assert left_out((*failed, *build(0, 50_000, *[1_000] * 6)[2:])) == [1]
+    assert left_out(build(50, 50_000, *[1_000] * 7)) == [1]
+
+
+def test_a_prompt_stays_out_of_the_dearer_tier() -> None:
+    """Haiku 5.5 bills all of a prompt fivefold above 100,000 tokens. Results that grow slowly would not be left out otherwise."""
+    sizes = [45_000] * 6
+    conversation = build(*sizes, 45_000)
+    assert left_out(build(*sizes), CLIFF) == []
+    assert left_out(conversation, CLIFF)
+    assert left_out(conversation, FLAT) == []
+    assert sum(map(len, text(masked(conversation, CLIFF, before=4_000, max_turns=40)))) < LIMIT
+
+
+def test_after_tests_that_outlast_the_cache_a_bite_costs_nothing() -> None:
+    rest = [8_000] * 5
+    whole = (*build(30_000, *rest), *turn(6, 900, name="run_checks"))
+    chosen = (*build(30_000, *rest), *turn(6, 900, name="run_checks", arguments=json.dumps({"tests": ["a.py"]})))
+    assert left_out(whole) == []
+    assert left_out(whole, expiring=2) == [0]
+    assert left_out(chosen, expiring=2) == []
+    assert left_out(chosen, expiring=caching.CHECKS_IN_A_BUILD) == [0]

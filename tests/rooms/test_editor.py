@@ -76,7 +76,7 @@ class TestView:
     def test_long_files_and_folders_say_how_to_go_on(self, editor: Editor, root: Path) -> None:
         (root / "long.txt").write_text("".join(f"line {n}\n" for n in range(1, 1001)))
         shown = _claude(editor, "view", "/repo/long.txt").text
-        assert shown.endswith("   400\tline 400\n(Lines 1 to 400 of 1000; for more use view_range [401, 800].)")
+        assert shown.endswith("   250\tline 250\n(Lines 1 to 250 of 1000; for more use view_range [251, 500].)")
         (root / "wide.txt").write_text("x" * 100_000 + "\nend\n")
         shown = _claude(editor, "view", "wide.txt").text
         assert len(shown) < module.VIEW_CHARS + 200
