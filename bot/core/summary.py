@@ -125,6 +125,7 @@ def line(run: Run) -> dict[str, Any]:
         "changeset_digest": run.changeset.digest if run.changeset and run.changeset.files else None,
         "plan_digest": run.waiting.digest if run.waiting and run.waiting.digest else None,
         "cost_usd": run.ledger.spent / MICRO,
+        "cache_hit_rate": cache_hit_rate(usage),
         "tokens": {"input": usage.input, "output": usage.output, "cache_read": usage.cache_read, "cache_write": writes},
         "calls": len(run.ledger.charges),
         "checks": checks(run),
@@ -209,6 +210,22 @@ def by_model(run: Run) -> tuple[tuple[str, int, Usage, int], ...]:
     return tuple(
         (name, len(mine), sum((c.usage for c in mine), Usage()), sum(c.amount for c in mine)) for name, mine in groups.items()
     )
+
+
+def cache_hit_rate(usage: Usage) -> float | None:
+    """The share of input tokens that came from the vendors' caches, from 0 to 1; None where nothing was sent."""
+    return round(usage.cache_read / usage.prompt, 4) if usage.prompt else None
+
+
+def cache_line(run: Run) -> str:
+    """`From the vendors' caches: 87% of 123,456 input tokens (claude-haiku-5-5 91%, gpt-6.1-terra 12%)`; empty without calls."""
+    usage = run.ledger.usage
+    rate = cache_hit_rate(usage)
+    if rate is None:
+        return ""
+    each = [(model, cache_hit_rate(mine)) for model, _, mine, _ in by_model(run)]
+    parts = ", ".join(f"{model} {share:.0%}" for model, share in each if share is not None)
+    return f"From the vendors' caches: {rate:.0%} of {usage.prompt:,} input tokens ({parts})"
 
 
 def changed_files(run: Run) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from bot.core.run import Run, contract_digest, short
 from bot.core.selection import Choice
 from bot.core.session import LABEL, STOP_LABEL, SessionState
 from bot.core.settling import PhaseLine, Report, approval_waits
-from bot.core.summary import account, budget_line, by_model, changed_files, checks, phase_rows, quote
+from bot.core.summary import account, budget_line, by_model, cache_line, changed_files, checks, phase_rows, quote
 from bot.render import duration, say
 
 MOST = 60_000
@@ -196,6 +196,7 @@ def step_summary(run: Run | None, job: str, *, told: str) -> str:
             "rows": [(row, turns.get(row.id, 0)) for row in phase_rows(run)],
             "checks": checks(run),
             "money": f"{money['colour']} {money['budget']}".strip(),
+            "cache": cache_line(run),
         }
     return _posted("step", **values)
 

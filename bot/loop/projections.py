@@ -10,7 +10,19 @@ from bot.core.budget_report import enforcement
 from bot.core.incident import remedy, went_wrong
 from bot.core.phases import KINDS, Kind, Role
 from bot.core.run import Run, contract_digest
-from bot.core.summary import account, budget_line, budget_of, by_model, changed_files, line, phase_rows, quote, status, way_on
+from bot.core.summary import (
+    account,
+    budget_line,
+    budget_of,
+    by_model,
+    cache_line,
+    changed_files,
+    line,
+    phase_rows,
+    quote,
+    status,
+    way_on,
+)
 from bot.render import duration, say
 from bot.store.session import SessionFolder
 
@@ -84,6 +96,7 @@ def _values(run: Run, seconds: float) -> dict[str, Any]:
         "builder": built[-1].model.model if built else "",
         "auditor": audited[-1] if audited else choices.get(Role.AUDITOR),
         "models": by_model(run),
+        "cache": cache_line(run),
         "rows": phase_rows(run),
         "ordered_files": changed_files(run),
         "plan_text": plan_text(run),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,7 @@ from tests.world.world import (
 
 KEYS = {
     "session", "run_state", "outcome", "branch", "base_sha", "head_sha", "changeset_digest", "plan_digest", "cost_usd", "tokens",
-    "calls", "checks", "findings",
+    "cache_hit_rate", "calls", "checks", "findings",
 }  # fmt: skip
 PER_MILLION = 1_000_000
 
@@ -187,6 +188,11 @@ def test_the_cost_is_what_the_vendors_billed(story: Story) -> None:
         "cache_write": sums["cache_write"],
     }  # fmt: skip
     assert sums["cache_read"] > 0
+    hits = sums["cache_read"] / sums["input_tokens"]
+    assert story.result["cache_hit_rate"] == round(hits, 4)
+    told = f"From the vendors' caches: {hits:.0%} of {sums['input_tokens']:,} input tokens (claude-sonnet-5-5 "
+    assert told in story.report
+    assert told in html.unescape((story.folder / "page.html").read_text("utf-8"))
     assert story.result["calls"] == len(story.journal) == 8
     assert round(story.result["cost_usd"] * PER_MILLION) == billed(story.journal) > 0
 
