@@ -214,13 +214,21 @@ def _parts(body: Mapping[str, Any], dropped: list[dict[str, Any]]) -> tuple[Part
     long = "long" if (body.get("prompt_cache_options") or {}).get("ttl") == "12h" else "short"
     parts = [Part(canonical(block)) for block in (*body.get("tools", []), *([wanted] if "schema" in wanted else []))]
     for item in body["input"]:
-        if any(item is one for one in dropped):
-            continue
-        content = item.get("content") if item.get("type", "message") == "message" else item.get("output")
-        marked = isinstance(content, list) and any("prompt_cache_breakpoint" in part for part in content)
-        need(not marked or _breakpoints(model), "Unsupported parameter: 'prompt_cache_breakpoint'.")
-        parts.append(Part(canonical(item), long if marked else ""))
+        if not any(item is one for one in dropped):
+            parts += _stretches(item, long, _breakpoints(model))
     return (*parts[:-1], Part(parts[-1].text, long))
+
+
+def _stretches(item: dict[str, Any], long: str, breakpoints: bool) -> list[Part]:
+    """An item, cut behind each part of its content that ends in a breakpoint."""
+    name = "content" if item.get("type", "message") == "message" else "output"
+    given = item.get(name)
+    if not isinstance(given, list):
+        return [Part(canonical(item))]
+    marks = ["prompt_cache_breakpoint" in part for part in given]
+    need(breakpoints or not any(marks), "Unsupported parameter: 'prompt_cache_breakpoint'.")
+    head = {key: value for key, value in item.items() if key != name}
+    return [Part(canonical([head, part]), long if mark else "") for part, mark in zip(given, marks, strict=True)]
 
 
 # --- reasoning --------------------------------------------------------------------------------------------------------
