@@ -280,7 +280,7 @@ def _held(cap: Cap, own: Ledger | None, accounts: Accounts) -> int:
     if own and cap.name == "run":
         return own.committed
     if own and cap.name.startswith("phase "):
-        return own.phase_committed(cap.name.removeprefix("phase "))
+        return own.committed_to(cap.name.removeprefix("phase "))
     return cap.limit - accounts.left([cap])[cap.unit][1]
 
 

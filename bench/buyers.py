@@ -159,6 +159,7 @@ class Reserving:
         ledger, answer = replace(self.ledger, call_cap=room).reserve(
             call,
             work.phase,
+            work.phase,
             price(work.model),
             input_bound=bound,
             output_wanted=wanted,
@@ -203,7 +204,7 @@ class Checking:
         for unit, (cap, left) in self._accounts.left(self._plan.caps(work.phase)).items():
             if left <= 0:
                 return Shortfall(cap.name, left, 0, unit)
-        return Grant(work.output, 0)
+        return Grant(work.output, 0, 0)
 
     def bill(self, call: str, work: Work, used: Usage) -> None:
         bill = (cost(price(work.model), used), used.prompt + used.output)
