@@ -113,7 +113,8 @@ class Reserving:
         bounds: dict[str, int] = {}
         for kind, call, *rest in diary.lines:
             if kind == "reserve":
-                self.ledger = replace(self.ledger, reservations=(*self.ledger.reservations, Reservation(call, rest[0], rest[1])))
+                held = Reservation(call, rest[0], rest[0], rest[1])
+                self.ledger = replace(self.ledger, reservations=(*self.ledger.reservations, held))
                 bounds[call] = rest[2]
             elif kind == "bill":
                 self.ledger = self.ledger.settle(call, role="", rates=price(rest[0]), usage=Usage(**rest[1]))

@@ -27,9 +27,12 @@ app = typer.Typer(
 )
 sessions_app = typer.Typer(help="The runs of this machine.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(sessions_app, name="sessions")
+budget_app = typer.Typer(help="What runs used, cost and may use.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(budget_app, name="budget")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON: the result is the last line of standard output.")]
 Session = Annotated[str, typer.Argument(help="A session's id, or its name for the newest of that name.")]
+Checkout = Annotated[Path, typer.Argument(help="A git checkout.")]
 Approve = Annotated[str | None, typer.Option(help="Approve the contract with this digest.", metavar="DIGEST")]
 MaxCost = Annotated[float | None, typer.Option(help="Most that the run may cost, in dollars.", metavar="DOLLARS")]
 
@@ -103,6 +106,69 @@ def sessions_show(session: Session, as_json: Json = False) -> None:
     from bot.cli.sessions import show as door
 
     _end(door(session, as_json=as_json))
+
+
+@budget_app.command("show")
+def budget_show(session: Session, as_json: Json = False) -> None:
+    """The budget report of a session: phases against limits, money, breaches with their causes."""
+    from bot.cli.budget import show as door
+
+    _end(door(session, as_json=as_json))
+
+
+@budget_app.command("explain")
+def budget_explain(session: Session, as_json: Json = False) -> None:
+    """Why each model was chosen, and what each breach likely came from."""
+    from bot.cli.budget import explain as door
+
+    _end(door(session, as_json=as_json))
+
+
+@budget_app.command("forecast")
+def budget_forecast(
+    path: Checkout = Path("."),
+    session: Annotated[str | None, typer.Option(help="Of this session, with what it has spent.", metavar="NAME")] = None,
+    as_json: Json = False,
+) -> None:
+    """What a run here costs, as a range from the runs before it."""
+    from bot.cli.budget import show_forecast as door
+
+    _end(door(path, session, as_json=as_json))
+
+
+@budget_app.command("baseline")
+def budget_baseline(path: Checkout = Path("."), as_json: Json = False) -> None:
+    """New limits of phases from what the runs here used, as lines for .github/ostler.yml."""
+    from bot.cli.budget import baseline as door
+
+    _end(door(path, as_json=as_json))
+
+
+@budget_app.command("simulate")
+def budget_simulate(
+    path: Checkout = Path("."),
+    turns: Annotated[int, typer.Option(help="Calls of one build.")] = 30,
+    context: Annotated[int, typer.Option(help="Tokens of its first prompt.")] = 12_000,
+    per_turn: Annotated[int, typer.Option(help="Tokens that each call adds.")] = 2_800,
+    output: Annotated[int, typer.Option(help="Tokens that each call writes.")] = 800,
+    as_json: Json = False,
+) -> None:
+    """What a build would cost on each model; nothing is called."""
+    from bot.cli.budget import simulate as door
+
+    _end(door(path, turns=turns, context=context, per_turn=per_turn, output=output, as_json=as_json))
+
+
+@budget_app.command("false-positive")
+def budget_false_positive(
+    session: Session,
+    what: Annotated[str, typer.Argument(help="The kind of phase whose limit was passed, or stop-loss.")],
+    why: Annotated[str, typer.Argument(help="Why it was right to pass it.")],
+) -> None:
+    """Mark a breach as one that should not have been; the marks are counted."""
+    from bot.cli.budget import false_positive as door
+
+    _end(door(session, what, why))
 
 
 @app.command()

@@ -56,14 +56,13 @@ class Importance(Part):
 
 
 class Budget(Part):
-    """Dollars: the cap of a run (`money`), of one call, of all runs of a session, of all runs of this repository in a day (UTC),
-    and what a minute of a private runner costs. The rest bounds tokens and time of each phase."""
+    """Dollars: the cap of a run (`money`), of one call, of all runs of a session, and of all runs of this repository in a day.
+    Days are UTC's. The rest bounds tokens and time of each phase."""
 
     money: Dollars = Decimal(2)
     call: Dollars | None = None
     session: Dollars | None = None
     day: Dollars | None = None
-    ci_minute: Annotated[Decimal, Field(ge=0, le=10, allow_inf_nan=False)] = Decimal("0.006")
     mode: Literal["observe", "enforce", "optimize"] = "enforce"
     enforce_for: tuple[Literal["low", "medium", "high", "critical", "all"], ...] = ("all",)
     multiplier: Factor = Decimal("1.0")

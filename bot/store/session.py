@@ -19,7 +19,8 @@ _ID = re.compile(rf"(?P<name>{NAME.pattern})_(?P<at>[0-9]{{8}}_[0-9]{{6}})(?:-(?
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What a list of sessions shows. Times are UTC, ISO 8601; cost is micro-dollars."""
+    """What a list of sessions shows. Times are UTC, ISO 8601; cost is micro-dollars. `false_breaches` are marks of a
+    person: what was over its limit and why that was right."""
 
     name: str
     session_id: str
@@ -32,6 +33,7 @@ class Metadata:
     calls: int = 0
     run_state: str = ""
     outcome: str = ""
+    false_breaches: tuple[tuple[str, str], ...] = ()
     schema_version: int = SCHEMA_VERSION
 
 

@@ -7,12 +7,13 @@ import re
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import pytest
 import typer.main
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
 from bot.cli.docs import documents
 from bot.cli.main import app
@@ -160,14 +161,14 @@ def test_every_command_and_option_is_explained(command: str) -> None:
 
 def test_no_command_or_option_is_explained_that_is_not_there() -> None:
     table = " ".join(" ".join(cells) for cells in rows(README, "## Commands"))
-    said = set(re.findall(r"ostler ((?:sessions )?[a-z]+)", table))
+    said = set(re.findall(r"ostler ((?:(?:sessions|budget) )?[a-z-]+)", table))
     assert said == {name.removeprefix("ostler ") for name in COMMANDS}
     assert set(re.findall(r"--[a-z-]+", table)) <= {option for options in COMMANDS.values() for option in options}
 
 
 def test_json_is_promised_where_it_is_taken() -> None:
     sentence = next(line for line in README.splitlines() if "take `--json`" in line).partition(" take ")[0]
-    promised = {f"ostler {name}" for name in re.findall(r"`([a-z ]+)`", sentence)}
+    promised = {f"ostler {name}" for name in re.findall(r"`([a-z -]+)`", sentence)}
     assert promised == {name for name, options in COMMANDS.items() if "--json" in options}
 
 
@@ -186,23 +187,21 @@ def test_exit_codes_are_those_of_the_code() -> None:
 def keys(model: type[BaseModel], before: str = "") -> Iterator[tuple[str, str]]:
     """Every key below `model` with its default, as the page writes it."""
     for name, field in model.model_fields.items():
-        inner = [kind for kind in (field.annotation, *get_args(field.annotation)) if is_model(kind)]
-        if isinstance(field.default, BaseModel):
-            yield from nested(field.default, f"{before}{name}.")
-        elif inner:
-            yield f"{before}{name}", shown(field.default)
-            yield from keys(inner[0], f"{before}{name}[].")
-        else:
-            yield f"{before}{name}", "required" if field.is_required() else shown(field.default)
+        yield from described(field, field.default, f"{before}{name}")
 
 
-def nested(value: BaseModel, before: str) -> Iterator[tuple[str, str]]:
-    for name in type(value).model_fields:
-        inner = getattr(value, name)
-        if isinstance(inner, BaseModel):
-            yield from nested(inner, f"{before}{name}.")
-        else:
-            yield f"{before}{name}", shown(inner)
+def described(field: FieldInfo, value: Any, name: str) -> Iterator[tuple[str, str]]:
+    """The key `name`, whose value is `value`, and the keys below it: of one part, of a list of parts, of parts by name."""
+    if isinstance(value, BaseModel):
+        for inner, below in type(value).model_fields.items():
+            yield from described(below, getattr(value, inner), f"{name}.{inner}")
+        return
+    part = next((kind for kind in get_args(field.annotation) if is_model(kind)), None)
+    kind = get_origin(field.annotation)
+    if part is None or kind in (tuple, dict):
+        yield name, "required" if value is PydanticUndefined else shown(value)
+    if part is not None:
+        yield from keys(part, name + ("[]." if kind is tuple else ".<name>." if kind is dict else "."))
 
 
 def is_model(kind: Any) -> bool:
