@@ -9,6 +9,7 @@ import math
 import multiprocessing
 import os
 import signal
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -250,9 +251,9 @@ def _address(folder: Path) -> str:
 
 
 def _context() -> Any:
-    """Forks come from a process without threads, which has everything loaded."""
+    """Forks come from a process without threads that has everything loaded, the other benches too: children begin with main."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["bench.b3"])
+    context.set_forkserver_preload([name for name in sys.modules if name.startswith("bench.") and name != "bench.__main__"])
     return context
 
 
