@@ -44,9 +44,9 @@ def rooms(folder: SessionFolder, checkout: Checkout, settings: Settings, config:
     return Rooms(pricing(config), purse, place, models(settings), ask, to_branch(place))
 
 
-def alone(config: RepoConfig, allowance: int | None = None) -> Alone:
+def alone(config: RepoConfig) -> Alone:
     """The limits of a machine that works on one run, or of one without limits that runs share."""
-    return Alone(config.breaker.breaker(), config.rate_limits.buckets(), time.time, allowance)
+    return Alone(config.breaker.breaker(), config.rate_limits.buckets(), time.time)
 
 
 def shared_purse(settings: Settings, config: RepoConfig, repo: str) -> Purse | None:

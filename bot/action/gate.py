@@ -14,11 +14,11 @@ from bot.action.coordinator import Coordinator
 from bot.action.handover import ALLOWED, CONFIG, MAX_BYTES, encoded, mark, unpack
 from bot.action.outputs import outputs_of, summarise
 from bot.action.settings import ActionSettings
-from bot.config import VENDORS, Settings, parse_config, run_settings
+from bot.config import VENDORS, RepoConfig, Settings, parse_config, run_settings
 from bot.core.budget import MICRO
 from bot.core.effects import AskPerson
 from bot.core.errors import BadInput, PolicyError, SetupError
-from bot.core.events import Answered, BudgetRaised, JobLost, RoomFailed, RunRequested, StopRequested
+from bot.core.events import Answered, BudgetRaised, JobLost, OverrunAccepted, RoomFailed, RunRequested, StopRequested
 from bot.core.jobs import MODEL_JOBS, Job
 from bot.core.selection import triage
 from bot.core.session import SessionState, branch, is_branch_of
@@ -175,6 +175,7 @@ def _begin(
     try:
         raw = _config(client, given.config_path, base)
         config = parse_config(raw, given.config_path)
+        _refuse_what_no_job_holds(config, given.config_path)
         ticket = _ticket(found)
     except (BadInput, PolicyError, SetupError) as error:
         problem, ticket = str(error), Ticket(f"#{found.number}", "", f"#{found.number}", "")
@@ -295,10 +296,26 @@ def _answer(
     digest, by = (intent.digest, intent.by) if intent.verb == "approve" else (state.approved_digest, state.approved_by)
     if waiting.what == "approval" and digest == waiting.digest:
         driver.answer(Answered(waiting.digest, "approved", by), AskPerson)
+    elif waiting.what == "overrun":  # nobody but a person has a session go on that waits
+        driver.feed(OverrunAccepted(by, "asked to go on after the stop"))
     elif waiting.what == "budget":
         cap = _budget_now(given, environment, client, driver.run.request.settings, state.earlier).max_cost
         if cap > driver.run.ledger.run_cap:
             driver.feed(BudgetRaised(cap, intent.by))
+
+
+def _refuse_what_no_job_holds(config: RepoConfig, path: str) -> None:
+    """
+    Raises:
+        SetupError: a limit that runs share, which machines of one job each cannot keep. It is not left out in silence.
+    """
+    keys = {"budget.session": config.budget.session, "budget.day": config.budget.day}
+    keys |= {f"quotas.{vendor}": getattr(config.quotas, vendor) for vendor in VENDORS}
+    if named := [key for key, value in keys.items() if value is not None]:
+        raise SetupError(
+            f"{path}: {named[0]} is a limit that runs share, and Actions jobs share none: it holds for `ostler run` on one "
+            "machine. Here `budget.money` bounds all runs of a session; take the key out."
+        )
 
 
 def _budget_now(given: ActionSettings, environment: Settings, client: Client, old: RunSettings, gone: int) -> RunSettings:

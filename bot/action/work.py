@@ -90,8 +90,7 @@ def _rooms(given: ActionSettings, environment: Settings, job: Job) -> Rooms:
         checkout = Checkout.open(given.checkout)
         config = parse_config(read_at(checkout, given.config_path), given.config_path)
         place = Workplace(work_folder(given), checkout, deliver_to_checkout=False)
-    purse = alone(config, given.session_state.allowance or None)
-    return Rooms(pricing(config), purse, place, models(environment) if job in MODEL_JOBS else {})
+    return Rooms(pricing(config), alone(config), place, models(environment) if job in MODEL_JOBS else {})
 
 
 def _take_up(rooms: Rooms, folder: SessionFolder, run: Run) -> None:

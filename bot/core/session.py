@@ -36,8 +36,7 @@ class SessionState:
     the hash of the journal's last record; `artifact` the id of the artifact that holds the journal, made by `artifact_run`.
     `working_run` is the workflow run that goes on (0: none); `restarts` counts those that ended without progress since a
     person's last word. `runs` counts the session's runs, `earlier` is what those before the present one spent, which `spent`
-    includes; `allowance` is what it may have spent in all when the workflow run ends, by caps that sessions share (0: none);
-    `lost` names the jobs whose journal is gone and whose money the next one has to give up. Times are UTC, ISO 8601.
+    includes; `lost` names the jobs whose journal is gone and whose money the next one has to give up. Times are UTC, ISO 8601.
     """
 
     repo_id: int
@@ -68,7 +67,6 @@ class SessionState:
     stopped_by: str = ""
     runs: int = 1
     earlier: int = 0
-    allowance: int = 0
     lost: str = ""
     cap: int = 0
     spent: int = 0

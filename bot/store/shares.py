@@ -46,21 +46,17 @@ class Shares:
 
 @dataclass(slots=True)
 class Alone:
-    """A machine of one run, such as an Actions job: what other runs may use was decided before it began. `allowance` is what the
-    session may have spent in all when it ends, in micro-dollars; None is no limit but the run's own."""
+    """A machine that works on one run, such as an Actions job: nothing is shared, and only the vendors' pace is kept."""
 
     breaker: Breaker
     buckets: Mapping[str, Bucket]
     clock: Clock
-    allowance: int | None = None
     _circuits: dict[str, Circuit] = field(default_factory=dict)
     _levels: dict[str, int] = field(default_factory=dict)
     _asked: dict[str, float] = field(default_factory=dict)
 
     def left(self, run: Run, vendor: str) -> tuple[Left, ...]:
-        if self.allowance is None:
-            return ()
-        return (Left(Cap("day", "allowance", self.allowance), run.ledger.committed),)
+        return ()
 
     def closed(self, vendor: str) -> float:
         self._asked[vendor] = self.clock()
@@ -76,7 +72,7 @@ class Alone:
         self._circuits[vendor] = self.breaker.told(self._circuits[vendor], ok, now, asked=self._asked[vendor])
 
     def reserve(self, run: Run, call: str, vendor: str, money: int, tokens: int) -> str:
-        return ""  # what the run's own ledger reserved was within the allowance, and nobody else is here
+        return ""
 
     def settle(self, run: Run, call: str, money: int, tokens: int) -> None:
         """The run's own ledger holds it."""

@@ -29,6 +29,7 @@ charges = st.lists(
         Charge,
         st.just("c"),
         st.sampled_from(KINDS),
+        st.just("p01"),
         st.sampled_from(["builder", "auditor"]),
         st.sampled_from(["m1", "m2"]),
         st.integers(0, 10**6),

@@ -27,12 +27,28 @@ from bot.core.changeset import canonical
 from bot.core.effects import Effect, PrepareWorkspace, RunBaseline
 from bot.core.errors import SetupError
 from bot.core.events import CallFailed, ChangesetTaken, Event, ModelReplied, RoomFailed, StopRequested
+from bot.core.limits import AGENT, MODES, REFERENCE, Override, Rules, Thresholds
 from bot.store.journal import GENESIS, Journal, Record, decode, encode, read, read_records, recordable
 from tests.core.play import FLAT, change, changeset, request
 
 AT = "2025-01-01T00:00:00+00:00"
 KINDS = (*get_args(Event), *get_args(Effect))
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+
+
+factors = st.decimals("0.001", "10", places=3)
+rules = st.builds(
+    Rules,
+    mode=st.sampled_from(MODES),
+    enforce_for=st.sampled_from([("all",), ("low", "high"), ()]),
+    multiplier=factors,
+    base=st.sampled_from([AGENT, REFERENCE]),
+    thresholds=st.builds(Thresholds, stop_loss=st.decimals("1.01", "9", places=2)),
+    overrides=st.lists(
+        st.builds(Override, kind=st.just("PLAN"), tokens=st.integers(1, 10**9), seconds=st.none(), reason=st.just("why")),
+        max_size=1,
+    ).map(tuple),
+)
 
 
 def values(kind: Any) -> st.SearchStrategy[Any]:
@@ -44,6 +60,7 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
         float: st.floats(allow_nan=False, allow_infinity=False),
         bytes: st.binary(max_size=12),
         type(None): st.none(),
+        Rules: rules,  # checks itself: most of what its types would take is refused
     }
     if kind in simple:
         return simple[kind]
@@ -265,6 +282,7 @@ HOLD = """
 import sys
 from pathlib import Path
 from bot.core.events import StopRequested
+from bot.core.limits import AGENT, MODES, REFERENCE, Override, Rules, Thresholds
 from bot.store.journal import Journal
 journal = Journal(Path(sys.argv[1]), lambda: "2025-01-01T00:00:00+00:00")
 print("open", flush=True)

@@ -259,6 +259,35 @@ def test_a_session_that_ran_out_of_money_goes_on_when_there_is_more(tmp_path: Pa
         assert there.hub.errors == []
 
 
+@both
+def test_a_session_over_its_stop_loss_waits_until_somebody_has_it_go_on(tmp_path: Path, setup: Setup) -> None:
+    config = "approval: never\nbudget:\n  multiplier: 0.005\n  thresholds: {hard_cap_factor: 100}\n"
+    with town(tmp_path, setup, config=config) as there:
+        number = there.ask()
+        there.settle()
+        told = there.story(number)
+        assert told.state["standing"] == "waiting"
+        assert "Stop-loss" in told.state["outcome"]
+        assert not told.pulls
+        for _ in range(4):
+            if there.story(number).state["standing"] != "waiting":
+                break
+            there.say(number, "/ostler retry")
+            there.settle()
+        there.expect_one(number)
+        expect_proven(there, number)
+
+
+def test_a_cap_that_no_job_can_hold_is_refused_and_not_left_out(tmp_path: Path) -> None:
+    with town(tmp_path, "alone", config="budget: {day: 3}\n") as there:
+        number = there.ask()
+        there.settle()
+        told = there.story(number)
+        assert told.state["standing"] == "over"
+        assert "budget.day is a limit that runs share" in told.state["outcome"]
+        assert told.state["spent"] == 0
+
+
 # --- one job ----------------------------------------------------------------------------------------------------------
 
 
