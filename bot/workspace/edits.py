@@ -1,9 +1,9 @@
 """The unique-match ladder: finds the one place an edit can mean, or says why not, naming candidate lines.
 
 Levels, from strict to lenient: exact, rstrip, unicode (typographic quotes, dashes and spaces), indent, blank (blank lines don't
-count), elision (`...` for lines left out), fuzzy. A level that finds one place decides; a level that finds several rejects;
-a level that finds none passes on. Below `exact` only the edit's change is put onto the file's own lines (`splice.py`).
-Measured against damaged blocks in evidence 2.4; the numbers for this code are printed by tests/rooms/test_edits.py.
+count), elision (`...` for lines left out), fuzzy. A level that finds one place decides; a level that finds several rejects, but
+for places at which the edit does the same to the same lines; a level that finds none passes on. Below `exact` only the edit's
+change is put onto the file's own lines (`splice.py`). Measured by `make bench BENCH=B1`.
 
 Pure text: no files, no clock. Newline style, byte order mark and a missing final newline stay as they are.
 """
@@ -13,8 +13,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bot.workspace.levels import LEVELS, MAX_HITS, ORDER, Level, Target, occurrences, plain, settle, similar, windows
-from bot.workspace.splice import Document, Place, Unclear, changes, split_lines
+from bot.workspace import fuzzy
+from bot.workspace.levels import LEVELS, MAX_HITS, ORDER, Level, Target, occurrences, plain, windows
+from bot.workspace.splice import Change, Document, Place, Unclear, changes, split_lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ def _apply(text: str, edit: Edit, cursor: int) -> Applied | Rejected:
         return found
     document, place, before = target.document, found.place, len(target.lines)
     search, new = split_lines(edit.search), split_lines(edit.replace)
-    if found.level == "fuzzy" and (there := _stands_already(target.lines, new)):
+    if found.level == "fuzzy" and not {*new} <= {*search} and (there := _stands_already(target.lines, new)):
         return Rejected(f"The new text stands at line {there} already: this edit was made before.", (there,))
     if found.at is not None:
         _splice_literal(target, edit, found.at)
@@ -180,16 +181,35 @@ def _ladder(target: Target, edit: Edit, search: list[str], regions: list[Region]
         if literal is not None:
             return literal
     for level, look in LEVELS:
-        places = [place for place in look(target, search) if _inside(place, regions)]
-        if level == "fuzzy" and places and not places[0].lines:
-            places = settle(places, target, search)
-        if edit.at_end and len(places) > 1:
-            places = _at_end(target, places)
-        if len(places) > 1:
-            return _ambiguous([place.first for place in places])
-        if places:
-            return _Found(places[0], level)
-    return None
+        found = _decided(target, edit, level, [place for place in look(target, search) if _inside(place, regions)])
+        if found is not None:
+            return found
+    return _decided(target, edit, "fuzzy", fuzzy.nearest(target, search, lambda place: _inside(place, regions)))
+
+
+def _decided(target: Target, edit: Edit, level: Level, places: list[Place]) -> _Found | Rejected | None:
+    """The place if there is one, a rejection if there are several, None if there is none."""
+    if edit.at_end and len(places) > 1:
+        places = _at_end(target, places)
+    if len(places) > 1 and level in ("elision", "fuzzy"):
+        places = _alike(target, edit, level, places)
+    if len(places) > 1:
+        return _ambiguous(places)
+    return _Found(places[0], level) if places else None
+
+
+def _alike(target: Target, edit: Edit, level: Level, places: list[Place]) -> list[Place]:
+    """The first place if the edit does the same at all of them: they differ in lines that it leaves as they are."""
+    search, new = split_lines(edit.search), split_lines(edit.replace)
+    outcomes: set[tuple[Change, ...]] = set()
+    for place in places:
+        try:
+            outcomes.add(tuple(changes(target.lines, search, new, place, elided=level == "elision")))
+        except Unclear:
+            return places
+        if len(outcomes) > 1:
+            return places
+    return places[:1]
 
 
 def _at_end(target: Target, places: list[Place]) -> list[Place]:
@@ -201,13 +221,16 @@ def _inside(place: Place, regions: list[Region]) -> bool:
     return any(start <= place.first and place.last < stop for start, stop in regions)
 
 
-def _ambiguous(lines: Sequence[int]) -> Rejected:
-    """Several places: says how many and where."""
-    found = sorted({line + 1 for line in lines})
+def _ambiguous(places: Sequence[Place]) -> Rejected:
+    """Several places: says how many and where, by their first lines, or by their last ones if they begin alike."""
+    found = sorted({place.first + 1 for place in places})
+    word = "lines"
+    if len(found) == 1:
+        found, word = sorted({place.last + 1 for place in places}), "ending in lines"
     at = found[:MAX_HITS]
-    count = "more than 20" if len(found) > MAX_HITS else str(len(found))
+    count = "more than 20" if len(found) > MAX_HITS else str(max(len(found), 2))
     return Rejected(
-        f"The block fits {count} places (lines {', '.join(map(str, at))}); quote more lines around the change.",
+        f"The block fits {count} places ({word} {', '.join(map(str, at))}); quote more lines around the change.",
         tuple(at),
     )
 
@@ -222,7 +245,7 @@ def _literal(target: Target, edit: Edit, regions: list[Region]) -> _Found | Reje
         if _inside(place, regions):
             found.append((at, place))
     if len(found) > 1:
-        return _ambiguous([place.first for _, place in found])
+        return _ambiguous([place for _, place in found])
     if not found or not _clean_edges(target, edit, *found[0]):
         return None
     return _Found(found[0][1], "exact", found[0][0])
@@ -270,7 +293,7 @@ def _empty_search(target: Target, edit: Edit, scoped: list[Region]) -> _Found | 
     if not edit.whole_lines:
         return Rejected("There is nothing to search for; quote the lines to be replaced.")
     if len(scoped) > 1:
-        return _ambiguous([start for start, _ in scoped])
+        return _ambiguous([Place((), start, start) for start, _ in scoped])
     if edit.scope and not scoped:
         return Rejected(f"The line {edit.scope[-1]!r} that the change belongs below is not in the file.")
     at = scoped[0][0] if scoped and not edit.at_end else len(target.lines) - 1
@@ -287,7 +310,7 @@ def _not_found(target: Target, edit: Edit, search: list[str], cursor: int, scope
         at = tuple(line + 1 for line in done)
         return Rejected(f"The block is not in the file, but what should replace it already is, in line {at[0]}.", at)
     longest = max((plain(line).strip() for line in search), key=len, default="")
-    lines = tuple(sorted(at + 1 for at, _ in similar(longest, target.bare, 60, 5)))
+    lines = tuple(sorted(at + 1 for at, _ in fuzzy.similar(longest, target.bare, 60, 5)))
     where = f" Similar lines: {', '.join(map(str, lines))}." if lines else " Nothing in the file resembles it."
     earlier = f" Chunks follow the file's order, and this one was searched from line {cursor + 1} on." if cursor else ""
     return Rejected(f"The block is not in the file; view it and quote its lines as they are.{where}{earlier}", lines)

@@ -182,11 +182,13 @@ class _Splice:
             raise Unclear("no line beside the insertion is in the file", self.place.first)
         if before is None:
             return after or 0, after or 0
-        if after is not None and has_text and any(line.strip() for line in self.lines[before + 1 : after]):
-            raise Unclear("the file has further lines where the new ones belong", before)
-        # Blank lines that were quoted and found before the insertion stay before it.
-        at = 1 + max([before, *(found for found in self.place.lines[:i1] if found is not None)])
-        return at, at
+        # Blank lines that were quoted and found hold the insertion from both sides, as lines with text do.
+        before = max([before, *(at for at in self.place.lines[:i1] if at is not None)])
+        if after is not None and has_text:
+            after = min([after, *(at for at in self.place.lines[i2:] if at is not None)])
+            if any(line.strip() for line in self.lines[before + 1 : after]):
+                raise Unclear("the file has further lines where the new ones belong", before)
+        return before + 1, before + 1
 
     def _neighbour(self, i: int, step: int) -> int | None:
         """The file's line of the nearest searched line with text; None at the edge, beside `...` or if it isn't mapped."""

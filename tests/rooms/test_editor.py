@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bot.core.errors import BadInput, SetupError
 from bot.workspace import editor as module
@@ -46,6 +49,16 @@ def _claude(editor: Editor, command: str, path: str = "/repo/src/a.py", **more: 
 
 def _patch(editor: Editor, *lines: str) -> Outcome:
     return editor.apply_patch({"patch": "\n".join(["*** Begin Patch", *lines, "*** End Patch"])})
+
+
+def _part(kind: str, name: str, new: str, number: int) -> list[str]:
+    """What a patch says about one file."""
+    if kind == "add":
+        return [f"*** Add File: {new}", f"+new {number}", f"+two {number}"]
+    if kind == "delete":
+        return [f"*** Delete File: {name}"]
+    move = [f"*** Move to: {new}"] if kind == "move" else []
+    return [f"*** Update File: {name}", *move, "@@", f"-one {number}", f"+new {number}", f" two {number}"]
 
 
 class TestView:
@@ -300,6 +313,29 @@ class TestPatches:
         done = _patch(editor, "*** Delete File: data.json", "*** Update File: src/a.py", "@@", "-    return x", "+    return (")
         assert done.is_error
         assert _files(root) == before
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.lists(st.tuples(st.sampled_from(["update", "add", "delete", "move"]), st.booleans()), min_size=1, max_size=5))
+    def test_over_several_files_it_is_all_or_nothing(self, parts: list[tuple[str, bool]]) -> None:
+        """Each part of a patch does what it should, or one that can't keeps all of them from being written."""
+        lines: list[str] = []
+        with TemporaryDirectory() as folder:
+            before = {f"{n}.txt": f"one {n}\ntwo {n}\n".encode() for n in range(len(parts))}
+            after = dict(before)
+            for n, (kind, fits) in enumerate(parts):
+                (Path(folder) / f"{n}.txt").write_bytes(before[f"{n}.txt"])
+                name, new = (f"{n}.txt" if fits else f"none{n}.txt"), (f"new{n}.txt" if fits else f"{n}.txt")
+                lines += _part(kind, name, new, n)
+                if kind in ("delete", "move"):
+                    after.pop(f"{n}.txt")
+                if kind in ("add", "move"):
+                    after[new] = f"new {n}\ntwo {n}\n".encode()
+                elif kind == "update":
+                    after[f"{n}.txt"] = f"new {n}\ntwo {n}\n".encode()
+            done = _patch(Editor(Beneath(Path(folder))), *lines)
+            good = all(fits for _, fits in parts)
+            assert done.is_error is not good
+            assert _files(Path(folder)) == (after if good else before)
 
     def test_a_disk_that_fails_halfway_leaves_everything_as_it_was(
         self, editor: Editor, root: Path, monkeypatch: pytest.MonkeyPatch
