@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 from rich.console import Console
 from rich.table import Table
 
-from bench import b2, b3, b4, b9, h1, s1
+from bench import Minimum, b1, b2, b3, b4, b9, h1, s1
 
 BUILD = Path(__file__).resolve().parent.parent / "build" / "bench"
 WIDTH = 130
@@ -31,7 +31,7 @@ class Bench(NamedTuple):
     title: str
     run: Run
     targets: Mapping[str, tuple[str, str, float]]
-    """Figure: what is aimed at, the peer it is relative to (empty: absolute), and the most that may be."""
+    """Figure: what is aimed at, the peer it is relative to (empty: absolute), and the most, or the Minimum, that may be."""
 
 
 def _h1(*, quick: bool, say: Say) -> Figures:
@@ -43,6 +43,7 @@ def _h1(*, quick: bool, say: Say) -> Figures:
 
 
 BENCHES: Mapping[str, Bench] = {
+    "B1": Bench("edits quoted a little wrong, by who applies them", b1.run, b1.TARGETS),
     "B2": Bench("the ledger beside the vendors' bills, thousands of played sessions", b2.run, b2.TARGETS),
     "B3": Bench("hard caps under fire: workers that crash and share caps, by what the vendor billed", b3.run, b3.TARGETS),
     "B4": Bench("rules of escalation on the same simulated issues, $ an issue", b4.run, b4.TARGETS),
@@ -109,11 +110,12 @@ def _ratio(value: float | None) -> str:
 def _judged(target: tuple[str, str, float] | None, row: Mapping[str, Any]) -> str:
     if target is None:
         return ""
-    told, peer, most = target
+    told, peer, bound = target
     reached = row["ratio"].get(peer) if peer else row["value"]
     if reached is None:
         return f"{told}: not measured"
-    return f"[green]met[/green]: {told}" if reached <= most else f"[red]missed[/red]: {told}"
+    met = reached >= bound if isinstance(bound, Minimum) else reached <= bound
+    return f"[green]met[/green]: {told}" if met else f"[red]missed[/red]: {told}"
 
 
 if __name__ == "__main__":
