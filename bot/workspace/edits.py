@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from bot.workspace import fuzzy
-from bot.workspace.levels import LEVELS, MAX_HITS, ORDER, Level, Target, occurrences, plain, windows
+from bot.workspace.levels import LEVELS, MAX_HITS, ORDER, Level, Target, evenly_moved, occurrences, plain, windows
 from bot.workspace.splice import Change, Document, Place, Unclear, changes, split_lines
 
 
@@ -180,18 +180,26 @@ def _ladder(target: Target, edit: Edit, search: list[str], regions: list[Region]
         literal = _literal(target, edit, regions)
         if literal is not None:
             return literal
+
+    def inside(place: Place) -> bool:
+        return _inside(place, regions)
+
     for level, look in LEVELS:
-        found = _decided(target, edit, level, [place for place in look(target, search) if _inside(place, regions)])
+        places = list(filter(inside, look(target, search)))
+        if level in ("indent", "blank") and places and not any(evenly_moved(target, search, place, 0) for place in places):
+            # Closing brackets read the same when one of them is left out, but for their indentation.
+            places += fuzzy.one_left_out(target, search, inside)
+        found = _decided(target, edit, level, places)
         if found is not None:
             return found
-    return _decided(target, edit, "fuzzy", fuzzy.nearest(target, search, lambda place: _inside(place, regions)))
+    return _decided(target, edit, "fuzzy", fuzzy.nearest(target, search, inside))
 
 
 def _decided(target: Target, edit: Edit, level: Level, places: list[Place]) -> _Found | Rejected | None:
     """The place if there is one, a rejection if there are several, None if there is none."""
     if edit.at_end and len(places) > 1:
         places = _at_end(target, places)
-    if len(places) > 1 and level in ("elision", "fuzzy"):
+    if len(places) > 1:
         places = _alike(target, edit, level, places)
     if len(places) > 1:
         return _ambiguous(places)

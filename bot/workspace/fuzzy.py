@@ -9,9 +9,10 @@ the next by a margin (evidence 2.4).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from difflib import SequenceMatcher
 
-from bot.workspace.levels import MAX_CHAINS, MAX_HITS, Target, plain, windows, with_blanks
+from bot.workspace.levels import MAX_CHAINS, MAX_HITS, Target, evenly_moved, plain, windows, with_blanks
 from bot.workspace.splice import Place, is_elision
 
 SIMILAR = 88.0
@@ -36,15 +37,18 @@ def nearest(target: Target, search: Sequence[str], inside: Callable[[Place], boo
     wanted = [bare for line in search if (bare := plain(line).strip())]
     if sum(map(len, wanted)) + len(wanted) <= CHARS or not LINES <= len(wanted) <= MOST or any(map(is_elision, search)):
         return []
-    odd: list[tuple[Place, float]] = []
-    for numbers, score in _but_one(target, wanted):
-        place = with_blanks(target, search, [target.filled[n] for n in numbers])
-        if inside(place):
-            odd.append((place, score))
+    odd = [(place, score) for place, score in _but_one(target, search, wanted) if inside(place)]
     if odd:
         best = max(score for _, score in odd)
         return [place for place, score in odd if best - score < LEAD]
     return _windows(target, search, wanted, inside)
+
+
+def one_left_out(target: Target, search: Sequence[str], inside: Callable[[Place], bool]) -> list[Place]:
+    """Places where the file has one line more than was quoted, and all others are indented alike from the first one on."""
+    wanted = [bare for line in search if (bare := plain(line).strip())]
+    odd = _but_one(target, search, wanted) if len(wanted) >= LINES else []
+    return [place for place, score in odd if score == 100 and inside(place) and evenly_moved(target, search, place, 0)]
 
 
 def _windows(target: Target, search: Sequence[str], wanted: list[str], inside: Callable[[Place], bool]) -> list[Place]:
@@ -71,7 +75,7 @@ def _bounds(target: Target, span: Span) -> Place:
     return Place((), target.filled[span[0]], target.filled[span[1] - 1])
 
 
-def _but_one(target: Target, wanted: list[str]) -> list[tuple[Numbers, float]]:
+def _but_one(target: Target, search: Sequence[str], wanted: list[str]) -> list[tuple[Place, float]]:
     """Places where all wanted lines but one stand in order, and how well the odd one fits: 100 if the file has a line more.
 
     One of the block's halves is right then, and is looked for; the other way round, from its end, for the second half.
@@ -80,7 +84,7 @@ def _but_one(target: Target, wanted: list[str]) -> list[tuple[Numbers, float]]:
     last, found = len(dense) - 1, dict(_from_head(dense, wanted, half))
     for numbers, score in _from_head(dense[::-1], wanted[::-1], len(wanted) - half):
         found[tuple(last - n for n in reversed(numbers))] = score
-    return list(found.items())
+    return [(with_blanks(target, search, [target.filled[n] for n in numbers]), score) for numbers, score in found.items()]
 
 
 def _from_head(dense: list[str], wanted: list[str], head: int) -> Iterator[tuple[Numbers, float]]:
@@ -131,7 +135,10 @@ def _settled(target: Target, search: Sequence[str], wanted: list[str], near: Seq
     best, score = near[0]
     rivals = [(span, other) for span, other in near[1:] if _elsewhere(span, best, len(wanted))]
     if rivals and score - rivals[0][1] < LEAD:
-        return [_bounds(target, span) for span in [best, *(span for span, _ in rivals[:MAX_HITS])]]
+        return [
+            replace(_bounds(target, span), lines=(None,) * len(search))
+            for span in [best, *(span for span, _ in rivals[:MAX_HITS])]
+        ]
     start = max(best[0] - 1, 0)  # a line further on either side, should the best cut have missed an equal line there
     aligned = _aligned(wanted, target.dense[start : best[1] + 1])
     if all(n is None for n in aligned):

@@ -162,10 +162,10 @@ def _likely(target: Target, search: list[str], pieces: list[list[str]]) -> list[
     torn: list[Place] = []
     for chain in _chains(target, pieces):
         place = _chain_place(target, search, pieces, chain)
-        if _evenly_moved(target, search, place, 1):
+        if evenly_moved(target, search, place, 1):
             (whole if _one_block(target, pieces, chain) else torn).append(place)
     # A place within one block is the likelier one, unless only another is indented as quoted from the first line on.
-    even = [any(_evenly_moved(target, search, place, 0) for place in places) for places in (whole, torn)]
+    even = [any(evenly_moved(target, search, place, 0) for place in places) for places in (whole, torn)]
     return whole if whole and even != [False, True] else [*whole, *torn]
 
 
@@ -182,12 +182,12 @@ def _chains(target: Target, pieces: list[list[str]]) -> list[tuple[int, ...]]:
     return chains
 
 
-def _evenly_moved(target: Target, search: list[str], place: Place, first: int) -> bool:
-    """Whether all pieces are indented off by the same amount; a piece of another block seldom is.
+def evenly_moved(target: Target, search: Sequence[str], place: Place, first: int) -> bool:
+    """Whether all lines are indented off by the same amount; what belongs to another block seldom is.
 
     A quotation's first line often lost its indentation alone: `first` is 1 to let it differ, else 0.
     """
-    pairs = [(search[i], target.lines[at]) for i, at in enumerate(place.lines) if at is not None]
+    pairs = [(search[i], target.lines[at]) for i, at in enumerate(place.lines) if at is not None and search[i].strip()]
     return len({len(indent_of(real)) - len(indent_of(quoted)) for quoted, real in pairs[first:]}) <= 1
 
 

@@ -216,6 +216,14 @@ def test_of_equal_lines_it_is_not_guessed_which_was_left_out() -> None:
     assert isinstance(rejected, Rejected)
 
 
+def test_a_closing_bracket_left_out_is_seen_by_the_indentation_of_the_others() -> None:
+    text = "    while (a) {\n        if (b) {\n            c();\n        }\n    }\n}\n"
+    quoted = "            c();\n    }\n}\n"
+    rejected = apply(text, Edit(quoted, quoted.replace("    }", "    };")))
+    assert isinstance(rejected, Rejected)
+    assert "2 places" in rejected.reason
+
+
 def test_a_line_with_a_slip_is_held_by_the_others_however_alike_the_next_block_is() -> None:
     text = "def test_a():\n    assert f(1, 2)\n    assert f(2, 3)\n\ndef test_b():\n    assert f(1, 2)\n    assert f(2, 4)\n"
     edit = Edit("def test_b():\n    aqssert f(1, 2)\n    assert f(2, 4)", "def test_b():\n    aqssert f(1, 2)")
@@ -340,15 +348,15 @@ def test_only_the_change_changes(
 
 
 @settings(max_examples=400, deadline=None)
-@given(_files(), DAMAGE, st.randoms(use_true_random=False), st.integers(0, 3))
+@given(_files(), st.lists(DAMAGE, min_size=1, max_size=3), st.randoms(use_true_random=False), st.integers(0, 3))
 def test_a_block_that_stands_twice_is_never_edited(
-    drawn: tuple[list[str], Block], damage: Damage, rng: random.Random, apart: int
+    drawn: tuple[list[str], Block], damages: list[Damage], rng: random.Random, apart: int
 ) -> None:
     """Whatever the damage and the level: more than one place is a rejection that names them."""
     lines, block = drawn
-    damaged = damage(rng, block, "#")
-    if damaged is None:
-        return
+    damaged = block
+    for damage in damages:
+        damaged = damage(rng, damaged, "#") or damaged
     again = [line for mark, line in block if mark != "+"]
     text = "\n".join([*lines, *(f"between_{n}" for n in range(apart)), *again])
     done = apply(text, _sides(damaged))
