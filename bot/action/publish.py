@@ -9,6 +9,7 @@ from bot.action.handover import disbelieved, receive
 from bot.action.outputs import outputs_of, summarise
 from bot.action.settings import ActionSettings
 from bot.config import parse_config
+from bot.core.building import lifted
 from bot.core.effects import Deliver
 from bot.core.errors import PolicyError
 from bot.core.events import Delivered, StopRequested
@@ -67,7 +68,7 @@ def _deliver(given: ActionSettings, client: Client, state: SessionState, run: Ru
         when=when,
         denied=settings.denied_paths,
         allowed=settings.allowed_paths,
-        tests_may_go=run.compiled.takes_tests_along,
+        lifted=lifted(run),
     )
     base, text = str(client.get("")["default_branch"]), _body(given, run, state)
     pull = pull_request(client, branch=effect.branch, head=head, base=base, title=pull_title(run), body=text)

@@ -7,6 +7,7 @@ from fractions import Fraction
 
 from bot.core.builders import next_builder
 from bot.core.calling import ask, available, reads
+from bot.core.cheats import Lifted, cheats_in, lifted_by
 from bot.core.conversation import Message, Text, ToolUse
 from bot.core.effects import RunFixers, TakeChangeset, UseTools
 from bot.core.errors import BugError
@@ -78,20 +79,21 @@ def changeset_taken(run: Run, event: ChangesetTaken) -> Step:
         Finding("policy", "major", "path", path, "a write outside the repository's files was tried")
         for path in dict.fromkeys(run.refused)
     )
-    landing = check(
-        changeset,
-        denied=settings.denied_paths,
-        allowed=settings.allowed_paths,
-        tests_may_go=run.compiled.takes_tests_along,
-    )
-    refusals = (*tried, *landing)
-    run = to_gate(replace(run, changeset=changeset, findings=merge(refusals, remarks(changeset))))
+    landing = check(changeset, denied=settings.denied_paths, allowed=settings.allowed_paths)
+    cheats = cheats_in(changeset, lifted(run), [case.message for case in run.baseline.tests.failing] if run.baseline else ())
+    refusals = (*tried, *landing, *(cheat for cheat in cheats if cheat.severity == "major"))
+    run = to_gate(replace(run, changeset=changeset, findings=merge(refusals, cheats, remarks(changeset))))
     if refusals:
         told = "; ".join(f"{finding.place}: {finding.claim}" for finding in refusals[:5])
         return fail(run, RunState.DONE_FAILED_POLICY_VIOLATION, f"the whole changeset is refused: {told}")
     if not changeset.files:
         return _nothing_changed(run)
     return pass_gate(run)
+
+
+def lifted(run: Run) -> Lifted:
+    """What the contract of `run` allows of the rules about cheats."""
+    return lifted_by(run.documents.plan, mechanical=bool(run.compiled.fixers), reverts=run.compiled.takes_tests_along)
 
 
 def _nothing_changed(run: Run) -> Step:

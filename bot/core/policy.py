@@ -1,12 +1,10 @@
-"""What may land: paths, modes, sizes, protected files, hidden characters, secrets, weakened tests. One bad entry refuses all.
+"""What may land: paths, modes, sizes, protected files, hidden characters, secrets. One bad entry refuses all.
 
-Deterministic nets, not walls: a determined encoder gets a secret past `redact`, and a subtle change can weaken a test in a
-way that only running the base's tests against the result shows (`validation`).
+Deterministic nets, not walls: a determined encoder gets a secret past `redact`. What a change does to tests is for `cheats`.
 """
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
@@ -57,19 +55,6 @@ SECRETS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
 
 PROTECTED = "this file decides over CI, reviewers, git or how Python starts, and only a person may change it"
 
-_HOOK = re.compile(
-    r"\b(?:pytest_(?:runtest|collect|pyfunc|itemcollected|report|sessionfinish|sessionstart|exception|load|cmdline|unconfigure)\w*"
-    r"|hookimpl|hookwrapper|collect_ignore\w*|_pytest|_exit)\b"
-)
-"""What lets a conftest.py leave out tests or rewrite their results."""
-
-_SKIP = re.compile(
-    r"\bmark\.(?:skip|xfail)|\bunittest\.(?:skip|expectedFailure|SkipTest)|\bpytest\.(?:skip|xfail|importorskip)\(|\.skipTest\("
-    r"|\b(?:it|test|describe)\.(?:skip|todo|only|failing)\(|\bx(?:it|test|describe)\(|\bt\.Skip\w*\("
-)
-_CASE = re.compile(r"^\s*(?:it|test)(?:\.each)?\(|^func Test\w+\(", re.MULTILINE)
-_ASSERTION = re.compile(r"\bassert\w*\b|\bexpect\(|\.raises\(|\bt\.(?:Error|Fatal)")
-
 
 def redact(text: str) -> str:
     """`text` with every known form of secret replaced by its name; private keys go whole."""
@@ -114,9 +99,7 @@ def protected(path: str, denied: tuple[str, ...] = ()) -> bool:
     return any(fnmatchcase(folded, pattern) for pattern in (*REFUSED_PATHS, *(d.casefold() for d in denied)))
 
 
-def check(
-    changeset: Changeset, *, denied: tuple[str, ...] = (), allowed: tuple[str, ...] = (), tests_may_go: bool = False
-) -> tuple[Finding, ...]:
+def check(changeset: Changeset, *, denied: tuple[str, ...] = (), allowed: tuple[str, ...] = ()) -> tuple[Finding, ...]:
     """Why `changeset` may not land; empty where it may. `allowed`, where given, are the only patterns that may change."""
     found: list[Finding] = []
     if len(changeset.files) > MAX_FILES or changeset.bytes > MAX_CHANGESET_BYTES:
@@ -126,7 +109,6 @@ def check(
         found += _path_findings(change, denied, allowed)
         if not any(finding.place == change.path for finding in found):
             found += _content_findings(change)
-            found += () if tests_may_go else _test_findings(change)
     return tuple(found)
 
 
@@ -173,42 +155,3 @@ def _content_findings(change: FileChange) -> Iterator[Finding]:
             break
     if names := secrets_in("\n".join(line for _, line in added)):
         yield _refusal("secret", change.path, f"an added line looks like a secret ({', '.join(names)})")
-
-
-def _test_findings(change: FileChange) -> Iterator[Finding]:
-    """Ways tests may not change: files gone, fewer tests, new skips, fewer assertions, hooks that decide over results."""
-    if change.path.rpartition("/")[2].casefold() == "conftest.py":
-        if hooks := sorted({hook for _, line in added_lines(change) for hook in _HOOK.findall(line)}):
-            yield _refusal("test-hook", change.path, f"an added hook can leave out tests or rewrite results: {', '.join(hooks)}")
-        return
-    if change.before is None or not is_test(change.path):
-        return
-    if change.after is None:
-        yield _refusal("test-deleted", change.path, "an existing test file was deleted")
-        return
-    before, after = decoded(change.before) or "", decoded(change.after) or ""
-    if gone := sorted(_test_names(change.path, before) - _test_names(change.path, after)):
-        yield _refusal("test-removed", change.path, f"existing tests are gone: {', '.join(gone[:5])}")
-    if len(_SKIP.findall(after)) > len(_SKIP.findall(before)):
-        yield _refusal("test-skipped", change.path, "a test was marked to be skipped or expected to fail")
-    if len(_ASSERTION.findall(after)) < len(_ASSERTION.findall(before)):
-        yield _refusal("test-weakened", change.path, "the file holds fewer assertions than before")
-
-
-def _test_names(path: str, text: str) -> set[str]:
-    """Names of the tests in `text`; for other languages than Python their count stands in for names."""
-    if not path.endswith(".py"):
-        return {f"case {number}" for number in range(1, len(_CASE.findall(text)) + 1)}
-    try:
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError, MemoryError, RecursionError):
-        return set(re.findall(r"def (test\w*)", text))
-    return set(_qualified_tests(tree, ""))
-
-
-def _qualified_tests(node: ast.AST, prefix: str) -> Iterator[str]:
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.ClassDef):
-            yield from _qualified_tests(child, f"{prefix}{child.name}.")
-        elif isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)) and child.name.startswith("test"):
-            yield f"{prefix}{child.name}"

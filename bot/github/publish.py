@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from bot.core.changeset import Changeset
+from bot.core.cheats import Lifted, cheats_in
 from bot.core.errors import PolicyError
 from bot.core.paths import check_path
 from bot.core.policy import check
@@ -36,17 +37,18 @@ def publish(
     author: Author = OSTLER,
     denied: tuple[str, ...] = (),
     allowed: tuple[str, ...] = (),
-    tests_may_go: bool = False,
+    lifted: Lifted = frozenset(),
 ) -> str:
     """Put `changeset` as one commit on the anchor that `branch` begins with; its id. `tree` is the tree id that was proven.
 
-    `denied`, `allowed` and `tests_may_go` are the repository's own rules, as in `policy.check`. `when` dates the commit.
+    `denied` and `allowed` are the repository's own rules, as in `policy.check`; `lifted` is what the plan allows, as in
+    `cheats.cheats_in`. `when` dates the commit.
 
     Raises:
         PolicyError: the changeset may not land, was made for another base, doesn't give this tree, or somebody moved the branch.
             Nothing of it is on the branch then.
     """
-    _check_rules(changeset, tree, denied, allowed, tests_may_go)
+    _check_rules(changeset, tree, denied, allowed, lifted)
     if changeset.base_sha != base_sha:
         raise PolicyError("The changeset was made for another base than the branch has.")
     there = head(client, branch)
@@ -122,7 +124,7 @@ def _pull_of(client: Client, branch: str, base: str) -> int | None:
     return int(found[0]["number"]) if found else None
 
 
-def _check_rules(changeset: Changeset, tree: str, denied: tuple[str, ...], allowed: tuple[str, ...], tests_may_go: bool) -> None:
+def _check_rules(changeset: Changeset, tree: str, denied: tuple[str, ...], allowed: tuple[str, ...], lifted: Lifted) -> None:
     """One bad entry refuses all."""
     if not changeset.files:
         raise PolicyError("The changeset is empty; nothing is published.")
@@ -133,7 +135,8 @@ def _check_rules(changeset: Changeset, tree: str, denied: tuple[str, ...], allow
     for change in changeset.files:
         if reason := check_path(change.path) or _shape_problem(change):
             raise PolicyError(f"The whole changeset is refused: {change.path!r}: {reason}.")
-    if findings := check(changeset, denied=denied, allowed=allowed, tests_may_go=tests_may_go):
+    cheats = (cheat for cheat in cheats_in(changeset, lifted) if cheat.severity == "major")
+    if findings := (*check(changeset, denied=denied, allowed=allowed), *cheats):
         raise PolicyError(f"The whole changeset is refused: {findings[0].place}: {findings[0].claim}.")
 
 

@@ -9,6 +9,7 @@ import re
 from functools import partial
 from typing import Any
 
+from bot.core.cheats import yielding
 from bot.core.errors import BugError
 from bot.core.inert import code, code_cell, inert, inert_cell, inert_line, plain
 from bot.core.machines import PhaseState, RunState
@@ -49,6 +50,7 @@ def plan_comment(run: Run, state: SessionState, *, job_url: str) -> str:
         "plan",
         state=state,
         plan=plan,
+        yielding=yielding(plan),
         standing=_approval(run, waits),
         waits=waits,
         over=run.over and run.state is not RunState.DONE_SUCCESS,

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from bot.core.budget_report import enforcement
+from bot.core.cheats import yielding
 from bot.core.incident import remedy, went_wrong
 from bot.core.phases import KINDS, Kind, Role
 from bot.core.run import Run, contract_digest
@@ -77,6 +78,7 @@ def _plan_values(run: Run) -> dict[str, Any]:
         "digest": run.contract or contract_digest(run),
         "reviewer": choices.get(Role.PLAN_REVIEWER),
         "quote": quote(run),
+        "yielding": yielding(run.documents.plan) if run.documents.plan else (),
     }
 
 

@@ -36,32 +36,6 @@ SECRETS = {
     "password with a prefix": "DB_PASSWORD='hunter2hunter2'",
     "password in JSON": '{"password": "hunter2hunter2"}',
 }
-PY_BEFORE = b"""import pytest
-
-def test_one():
-    assert total([1]) == 1
-
-class TestMore:
-    def test_two(self):
-        assert total([]) == 0
-        assert total([1, 2]) == 3
-"""
-JS_BEFORE = b"""test('one', () => { expect(total([1])).toBe(1) })
-it('two', () => { expect(total([])).toBe(0) })
-"""
-
-
-def python(after: str | None) -> FileChange:
-    return change("tests/test_total.py", None if after is None else after.encode(), PY_BEFORE)
-
-
-def js(after: str | None, path: str = "src/total.test.ts") -> FileChange:
-    return change(path, None if after is None else after.encode(), JS_BEFORE)
-
-
-def edited(old: str, new: str) -> FileChange:
-    assert old in PY_BEFORE.decode()
-    return python(PY_BEFORE.decode().replace(old, new))
 
 
 def rules(*files: FileChange, denied: tuple[str, ...] = (), allowed: tuple[str, ...] = ()) -> set[str]:
@@ -104,33 +78,6 @@ TRICKS = {
     "a line separator": (change("a.js", "// x\u2028evil()".encode()), "hidden-text"),
     "a byte order mark in the middle": (change("a.py", "a\n\ufeffb\n".encode()), "hidden-text"),
     "an escape sequence": (change("a.txt", b"\x1b[8mhidden"), "hidden-text"),
-    "tests deleted": (python(None), "test-deleted"),
-    "one test removed": (edited("def test_one", "def check_one"), "test-removed"),
-    "a test renamed": (edited("test_two", "test_2"), "test-removed"),
-    "a test moved into a branch": (edited("def test_one():\n    ", "if False:\n  def test_one():\n    "), "test-removed"),
-    "a class renamed": (edited("TestMore", "More"), "test-removed"),
-    "skipped": (edited("def test_one", "@pytest.mark.skip\ndef test_one"), "test-skipped"),
-    "skipped under a condition": (edited("def test_one", "@pytest.mark.skipif(True, reason='')\ndef test_one"), "test-skipped"),
-    "expected to fail": (edited("def test_one", "@pytest.mark.xfail\ndef test_one"), "test-skipped"),
-    "skipped from within": (edited("    assert total([1]) == 1", "    pytest.skip('later'); assert 1"), "test-skipped"),
-    "all skipped": (edited("import pytest\n", "import pytest\npytestmark = pytest.mark.skip\n"), "test-skipped"),
-    "skipped by another name": (
-        edited("import pytest\n\ndef", "from pytest import mark\nimport pytest\n@mark.skip\ndef"),
-        "test-skipped",
-    ),
-    "skipped by unittest": (edited("    def test_two", "    @unittest.skip('x')\n    def test_two"), "test-skipped"),
-    "an import that may be missing": (edited("import pytest\n", "import pytest\npytest.importorskip('x')\n"), "test-skipped"),
-    "fewer assertions": (edited("        assert total([]) == 0\n", ""), "test-weakened"),
-    "js deleted": (js(None), "test-deleted"),
-    "js test removed": (js(JS_BEFORE.decode().split("\n")[0]), "test-removed"),
-    "js skipped": (js(JS_BEFORE.decode().replace("test(", "test.skip(")), "test-skipped"),
-    "js marked with x": (js(JS_BEFORE.decode().replace("it(", "xit(")), "test-skipped"),
-    "js only one runs": (js(JS_BEFORE.decode().replace("it(", "it.only(")), "test-skipped"),
-    "js weakened": (js(JS_BEFORE.decode().replace("expect(total([1])).toBe(1)", "total([1])")), "test-weakened"),
-    "go skipped": (
-        change("a_test.go", b"func TestA(t *testing.T) { t.Skip() }", b"func TestA(t *testing.T) { t.Fatal() }"),
-        "test-skipped",
-    ),
 }
 
 
@@ -175,11 +122,7 @@ ORDINARY = {
     "deleted source": change("src/old.py", None, b"A = 1\n"),
     "made executable": change("run.sh", b"#!/bin/sh\n", b"#!/bin/sh\n", mode="100755"),
     "other scripts": change("docs/日本語.md", "naïve 你好 שלום 👩‍💻 ❤️\r\n".encode(), None),
-    "a test added": edited("class TestMore", "def test_three():\n    assert total([3]) == 3\n\nclass TestMore"),
-    "a test file added": change("tests/test_new.py", b"def test_x():\n    pass\n", None),
-    "a stricter test": edited("== 1", "== 1\n    assert total([5]) == 5"),
-    "a test body rewritten": edited("assert total([1]) == 1", "assert total((1,)) == 1"),
-    "js test added": js(JS_BEFORE.decode() + "test('three', () => { expect(1).toBe(1) })\n"),
+    "a test deleted": change("tests/test_a.py", None, b"def test_a(): pass\n"),
     "a test with a byte order mark": change("tests/test_bom.py", "\ufeffimport a\n".encode(), "\ufeffimport b\n".encode()),
     "no end of line": change("a.txt", b"a", b"a\n"),
     "windows lines": change("a.txt", b"a\r\nb\r\n", b"a\r\n"),
@@ -233,24 +176,6 @@ def test_which_files_hold_tests(path: str, is_one: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "after",
-    [
-        "(" * 200_000,
-        "-" * 200_000 + "1",
-        "a." * 100_000,
-        "def test_one(:",
-        "x = '\\d'\n",
-        "\x0c",
-        "class A:\n" + " " * 99,
-        "1" * 9_000,
-    ],
-    ids=["brackets", "minuses", "dots", "syntax", "escape", "form feed", "unfinished", "digits"],
-)
-def test_test_files_made_to_break_the_reader_are_judged_all_the_same(after: str) -> None:
-    assert rules(python(after)) >= {"test-removed", "test-weakened"}
-
-
-@pytest.mark.parametrize(
     "text", ["-----BEGIN PRIVATE KEY-----" * 20_000, "bearer " * 100_000, "api_key = '" * 50_000, "sk-" * 200_000]
 )
 def test_text_made_to_be_slow_is_not(text: str) -> None:
@@ -261,5 +186,5 @@ def test_text_made_to_be_slow_is_not(text: str) -> None:
 
 
 def test_a_refusal_reads_as_a_sentence() -> None:
-    found = check(changeset(python(None), change(".github/workflows/ci.yml"), change("a\u200b")))
+    found = check(changeset(change("a", mode="120000"), change(".github/workflows/ci.yml"), change("a\u200b")))
     assert all(isinstance(finding, Finding) and len(finding.claim) > 20 and "\u200b" not in finding.claim for finding in found)
