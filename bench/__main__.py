@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 from rich.console import Console
 from rich.table import Table
 
-from bench import Minimum, b1, b2, b3, b4, b9, h1, s1
+from bench import Minimum, b1, b2, b3, b4, b7, b9, h1, s1
 
 BUILD = Path(__file__).resolve().parent.parent / "build" / "bench"
 WIDTH = 130
@@ -48,6 +48,9 @@ BENCHES: Mapping[str, Bench] = {
     "B3": Bench("hard caps under fire: workers that crash and share caps, by what the vendor billed", b3.run, b3.TARGETS),
     "B4": Bench("rules of escalation on the same simulated issues, $ an issue", b4.run, b4.TARGETS),
     "B9": Bench("prompts that vendors' caches match; builds of 30 turns, then five issues; money, no times", b9.run, b9.TARGETS),
+    "B7": Bench(
+        "people's bug fixes that the gate against cheats refuses, and scripted cheats that it misses", b7.run, b7.TARGETS
+    ),
     "H1": Bench("the same scripted fix, build phase, start-up included; wall_s is less model and test time", _h1, h1.TARGETS),
     "S1": Bench("ostler --help", s1.run, s1.TARGETS),
 }
