@@ -116,7 +116,7 @@ def false_positive(name: str, what: str, why: str) -> int:
     if not why.strip():
         raise BadInput("Say why the breach is false: it is counted, and read when limits are set.")
     kept = [mark for mark in folder.metadata().false_breaches if mark[0] != what]
-    folder.update(false_breaches=[*kept, [what, why]])
+    folder.update(false_breaches=(*kept, (what, why)))
     print(f"Marked: the breach of {what} in {folder.id} is false ({why}). `ostler budget baseline` counts it.")
     print(f"A limit of its own: `budget.overrides` with kind {what}." if what != STOP_LOSS else f"Modes: {', '.join(MODES)}.")
     return 0

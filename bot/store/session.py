@@ -58,8 +58,9 @@ class SessionFolder:
         """
         path = self.path / "metadata.json"
         try:
-            return Metadata(**json.loads(path.read_text("utf-8")))
-        except (OSError, ValueError, TypeError) as error:
+            value = json.loads(path.read_text("utf-8"))
+            return Metadata(**value | {"false_breaches": tuple((what, why) for what, why in value.get("false_breaches", ()))})
+        except (OSError, ValueError, TypeError, AttributeError) as error:
             raise SetupError(
                 f"{path} cannot be read ({error}): the session is damaged, its journal may still be whole."
             ) from error

@@ -127,8 +127,8 @@ FEATURES = (
     Feature(
         "risky work gets the strongest models",
         "bot/core/selection.py",
-        "    if triage_.high_risk or triage_.scope is Scope.LARGE:",
-        "    if False:",
+        'return self.category in HIGH_RISK or self.risk in ("high", "critical")',
+        "return False",
         "test_run.py::test_risky_work_gets_the_strongest_models",
     ),
     Feature(
