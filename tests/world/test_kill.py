@@ -197,7 +197,7 @@ def test_killed_while_a_call_is_out_the_call_is_lost_money(tmp_path: Path, whole
         assert len(vendors.journal()) == 6
     assert tree_of(world, said) == whole[0]
     (lost,) = (charge for charge in state(world).ledger.charges if charge.lost)
-    assert lost.phase == "REVIEW"
+    assert lost.kind == "REVIEW"
     assert lost.amount > price(vendors.journal()[4]) * MICRO
     assert said.result["calls"] == 6
 
