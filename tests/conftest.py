@@ -9,7 +9,12 @@ import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import hypothesis
 import pytest
+
+# A busy machine is slow, and no test is about how fast it is.
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("untimed")
 
 _LEAKS = ("ANTHROPIC_", "OPENAI_", "GITHUB_", "GH_", "RUNNER_", "ACTIONS_", "OSTLER_", "GIT_")
 _LEAK_ENDS = ("_PROXY", "_API_KEY", "_TOKEN")
