@@ -287,7 +287,7 @@ def failing(reply: dict[str, Any]) -> list[Rule]:
 def test_a_fault_that_stays_ends_the_run(tmp_path: Path) -> None:
     world = World.of(tmp_path)
     with serve(failing({"status": 429, "headers": {"retry-after": "0"}})) as vendors:
-        said = world.run(ISSUE, vendors=vendors)
+        said = world.run(ISSUE, vendors=vendors, keys=("anthropic",))
         assert len(vendors.journal()) == 5
     assert said.code == 5
     assert said.result["run_state"] == "DONE_FAILED_ENVIRONMENT"

@@ -56,7 +56,7 @@ class Scene:
     def play(self, *turns: str | Sequence[Json], issue: str = ISSUE, plan: Json | None = None) -> Said:
         """The model does `turns` and says it is done; everybody else approves of everything."""
         with serve([drafts(plan), *happy(*turns, DONE)[1:]]) as vendors:
-            return self.world.run(issue, vendors=vendors)
+            return self.world.run(issue, vendors=vendors, keys=("anthropic",))
 
     def assert_nothing_landed(self) -> None:
         assert self.world.branches() == ["main"]
