@@ -142,7 +142,7 @@ def cheats_in(changeset: Changeset, lifted: Lifted = frozenset(), failing: Itera
     ]
     once: dict[tuple[str, str], Finding] = {}
     for finding in found:
-        path = finding.place.partition(":")[0]
+        path = re.sub(r":\d+\Z", "", finding.place)
         if not {(finding.rule, path), (finding.rule, "*")} & lifted:
             once.setdefault((finding.rule, path), finding)
     return tuple(once.values())
@@ -273,13 +273,13 @@ def _in_tests(one: Compared, new: list[Counter[str]]) -> Iterator[Finding]:
 
 def _new_cases(tests: list[Compared]) -> list[Counter[str]]:
     """What each new test asserts, of those that a runner finds."""
+    known = {(one.change.path, case.name) for one in tests for case in one.before.cases}
     return [
         _asserted(case)
         for one in tests
         for case in one.after.cases
-        if case.name not in {old.name for old in one.before.cases}
-        and not case.skips
-        and all("test" in part.casefold() for part in case.name.split(".")[:-1])
+        if (one.change.path, case.name) not in known and not case.skips
+        if all("test" in part.casefold() for part in case.name.split(".")[:-1])
     ]
 
 

@@ -408,6 +408,14 @@ def test_a_finding_says_where_and_what_would_allow_it() -> None:
     assert (found.place, found.claim) == ("src/total.py:5", "the code ends the program: sys.exit(0) (no plan allows it)")
 
 
+def test_a_rule_is_lifted_in_a_path_with_a_colon_too() -> None:
+    path = "tests/test_a:b.py"
+    edit = whole(path, PY.replace("== 1\n", "== 2\n"), PY)
+    (found,) = cheats_in(changeset(edit))
+    assert (found.rule, found.place) == ("expectation-edited", f"{path}:8")
+    assert cheats_in(changeset(edit), lifted_by(a_plan(path))) == ()
+
+
 PATHS = st.sampled_from([*TEXTS, "conftest.py", "pyproject.toml", "package.json", "setup.cfg", "a.snap", "a.rs", "notes.md"])
 PIECES = st.sampled_from(
     [*(line for text in TEXTS.values() for line in text.splitlines()), "try {", "} catch (e) {", "{", ")", '"', "\\"]
