@@ -136,7 +136,11 @@ def experience_of(settings: Settings, repo: str) -> Experience:
     """What this machine knows of earlier runs of `repo`; nothing, and no database, before there was one."""
     if not (state_dir(settings) / ACCOUNTS).is_file():
         return Experience()
-    found = accounts(settings).experience(repo)
+    return accounts(settings).experience(repo)
+
+
+def frozen(found: Experience) -> Experience:
+    """As much of it as a run decides by."""
     return Experience(found.outcomes[-FROZEN:], tuple(replace(run, uses=()) for run in found.runs))
 
 

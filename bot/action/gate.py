@@ -297,7 +297,7 @@ def _answer(
     if waiting.what == "approval" and digest == waiting.digest:
         driver.answer(Answered(waiting.digest, "approved", by), AskPerson)
     elif waiting.what == "overrun":  # nobody but a person has a session go on that waits
-        driver.feed(OverrunAccepted(by, "asked to go on after the stop"))
+        driver.feed(OverrunAccepted(intent.by, "asked to go on after the stop"))
     elif waiting.what == "budget":
         cap = _budget_now(given, environment, client, driver.run.request.settings, state.earlier).max_cost
         if cap > driver.run.ledger.run_cap:

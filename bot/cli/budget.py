@@ -5,31 +5,31 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from bot.cli.run import repo_config
-from bot.config import VENDORS, Settings, load_settings, micro
+from bot.config import VENDORS, load_settings, micro
 from bot.core import forecast
-from bot.core.budget import Rates, dollars
+from bot.core.budget import dollars
 from bot.core.budget_report import enforcement
 from bot.core.errors import BadInput, SetupError
-from bot.core.experience import Experience
 from bot.core.limits import MODES
 from bot.core.observed import indicators, rebase
 from bot.core.phases import Kind
 from bot.core.run import Run
 from bot.core.spending import standing_of
 from bot.core.summary import budget_line, budget_of, quote
-from bot.core.switching import continue_cost, switch_turns
+from bot.core.switching import HORIZON, continue_cost, switch_turns
 from bot.loop.driver import fold
 from bot.render import say
-from bot.rooms import ACCOUNTS, accounts, pricing, sessions, state_dir
+from bot.rooms import experience_of, pricing, sessions
 from bot.store.journal import read_records
 from bot.store.session import SessionFolder
 from bot.workspace.checkout import Checkout
@@ -78,7 +78,7 @@ def show_forecast(path: Path, session: str | None, *, as_json: bool) -> int:
         found = quote(run)
     else:
         checkout = Checkout.open(path)
-        costs = [one.cost for one in _experience(settings, str(checkout.root)).runs]
+        costs = [one.cost for one in experience_of(settings, str(checkout.root)).runs]
         found = forecast.forecast(costs, spent=0, cap=micro(repo_config(checkout).budget.money, "budget.money"))
     print(json.dumps(asdict(found)) if as_json else f"Expected to cost {found.text}")
     return 0
@@ -87,10 +87,11 @@ def show_forecast(path: Path, session: str | None, *, as_json: bool) -> int:
 def baseline(path: Path, *, as_json: bool) -> int:
     """New base limits from what the runs of the checkout used, as the lines for its configuration."""
     settings, checkout = load_settings(), Checkout.open(path)
-    rules, runs = repo_config(checkout).rules(), _experience(settings, str(checkout.root)).runs
+    rules, runs = repo_config(checkout).rules(), experience_of(settings, str(checkout.root)).runs
     found = rebase(runs, rules)
-    marks = [mark for folder in _folders(str(checkout.root)) for mark in folder.metadata().false_breaches]
-    breaches = sum(bool(_breached(folder)) for folder in _folders(str(checkout.root)))
+    folders = _folders(str(checkout.root))
+    marks = [mark for folder in folders for mark in folder.metadata().false_breaches]
+    breaches = sum(bool(_breached(folder)) for folder in folders)
     figures = indicators(runs, rules, breaches=max(breaches, len(marks)), false_breaches=len(marks))
     if as_json:
         rows = {row.kind: {"tokens": row.base.tokens, "seconds": row.base.seconds, "runs": row.n} for row in found}
@@ -134,26 +135,27 @@ def simulate(path: Path, *, turns: int, context: int, per_turn: int, output: int
             "model": model.model,
             "class": str(model.model_class),
             "cost": continue_cost(rates, context=context, per_turn=per_turn, output=output, turns=turns),
-            "cheaper_after": _cheaper(rates, models[0][1], context, per_turn, output),
+            "cheaper_after": switch_turns(rates, models[0][1], context=context, per_turn=per_turn, output=output),
         }
         for model, rates in models
     ]
     if as_json:
         print(json.dumps(rows))
-        return 0
-    table = Table(box=None, pad_edge=False)
-    for column in ("Model", "Class", f"{turns} turns", f"Going on with {models[0][0].model} pays"):
-        table.add_column(column, no_wrap=True, justify="right" if column.endswith("turns") else "left")
-    for row in rows:
-        after = row["cheaper_after"]
-        pays = "" if row is rows[0] else "not within 200 turns" if after is None else f"with {after} or more turns to come"
-        table.add_row(str(row["model"]), str(row["class"]), dollars(int(str(row["cost"]))), pays)
-    Console(highlight=False).print(table)
+    else:
+        _print_costs(rows, turns)
     return 0
 
 
-def _cheaper(current: Rates, other: Rates, context: int, per_turn: int, output: int) -> int | None:
-    return switch_turns(current, other, context=context, per_turn=per_turn, output=output)
+def _print_costs(rows: Sequence[Mapping[str, Any]], turns: int) -> None:
+    """The first model is the one that the others are compared with."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("Model", "Class", f"{turns} turns", f"Going on with {rows[0]['model']} pays"):
+        table.add_column(column, no_wrap=True, justify="right" if column.endswith("turns") else "left")
+    for row in rows:
+        after = row["cheaper_after"]
+        pays = "" if row is rows[0] else f"not within {HORIZON} turns" if after is None else f"with {after} or more turns to come"
+        table.add_row(row["model"], row["class"], dollars(row["cost"]), pays)
+    Console(highlight=False).print(table)
 
 
 def _run(name: str) -> tuple[SessionFolder, Run]:
@@ -162,13 +164,6 @@ def _run(name: str) -> tuple[SessionFolder, Run]:
     if run is None or run.strategy is None:
         raise SetupError(f"The session {folder.id} ended before it had a budget.")
     return folder, run
-
-
-def _experience(settings: Settings, repo: str) -> Experience:
-    """All that is remembered, with what each kind used."""
-    if not (state_dir(settings) / ACCOUNTS).is_file():
-        return Experience()
-    return accounts(settings).experience(repo)
 
 
 def _folders(repo: str) -> Sequence[SessionFolder]:

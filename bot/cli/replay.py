@@ -15,7 +15,7 @@ from bot.cli.run import repo_config
 from bot.config import load_settings
 from bot.core.effects import AskPerson, Effect, SendCall
 from bot.core.errors import SetupError
-from bot.core.events import Answered, BudgetRaised, CallFailed, Event, ModelReplied, RoomFailed, RunRequested
+from bot.core.events import Answered, BudgetRaised, CallFailed, Event, ModelReplied, OverrunAccepted, RoomFailed, RunRequested
 from bot.core.run import Run
 from bot.core.summary import line
 from bot.llm.model import Model, Reply
@@ -83,11 +83,19 @@ def _execute(records: Sequence[Record], run: Run, repository: Path) -> Run:
         driver = Driver(journal, perform, rooms.here)
         driver.feed(request)
         again = driver.drive()
-        for raised in (record.item for record in records if isinstance(record.item, BudgetRaised)):
-            if again.waiting and again.waiting.what == "budget" and raised.max_cost > again.ledger.run_cap:
-                driver.feed(raised)
+        for word in (record.item for record in records if isinstance(record.item, (BudgetRaised, OverrunAccepted))):
+            if _fits(word, again):
+                driver.feed(word)
                 again = driver.drive()
         return again
+
+
+def _fits(word: BudgetRaised | OverrunAccepted, run: Run) -> bool:
+    """Whether what a person said then is what the run waits for now."""
+    what = run.waiting.what if run.waiting else ""
+    if isinstance(word, OverrunAccepted):
+        return what == "overrun"
+    return what == "budget" and word.max_cost > run.ledger.run_cap
 
 
 def _answered(records: Sequence[Record]) -> Iterator[type[Event | Effect]]:

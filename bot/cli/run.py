@@ -23,7 +23,7 @@ from bot.core.errors import BadInput, SetupError
 from bot.core.events import Answered, BudgetRaised, OverrunAccepted, Resumed, RunRequested, StopRequested
 from bot.core.paths import printable
 from bot.core.policy import redact
-from bot.core.run import Run, short
+from bot.core.run import Run, Waiting, short
 from bot.core.strategy import Settings as RunSettings
 from bot.core.strategy import compile_strategy
 from bot.core.summary import exit_code, line, status, way_on
@@ -32,7 +32,7 @@ from bot.core.triage_fixers import fixers_for
 from bot.llm.prices import stale
 from bot.loop.driver import Driver
 from bot.loop.projections import headline, project
-from bot.rooms import experience_of, models, pricing, remember, rooms, sessions, utc_now, warm
+from bot.rooms import experience_of, frozen, models, pricing, remember, rooms, sessions, utc_now, warm
 from bot.store.journal import Journal
 from bot.store.session import SessionFolder
 from bot.workspace.checkout import Checkout
@@ -60,7 +60,7 @@ def run(
         max_cost,
         preapproved_by="--approve on the command line" if approve else "",
         labels=tuple(labels),
-        experience=experience_of(environment, str(checkout.root)),
+        experience=frozen(experience_of(environment, str(checkout.root))),
         price=pricing(config),
     )
     refuse_early(ticket, settings, config)
@@ -85,7 +85,7 @@ def run(
     room = rooms(folder, checkout, environment, config, None if as_json else asker())
     driver = Driver(journal, room.perform, room.here, [watcher(quiet=as_json)])
     driver.feed(request)
-    return finish(folder, driver, room.place, as_json=as_json)
+    return finish(environment, folder, driver, room.place, as_json=as_json)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ def resume(name: str, said: Said, *, stop: bool, as_json: bool) -> int:
         driver.recover()
         if differed := room.purse.follow(driver.run):
             print(f"ostler: {differed} bookings of this run were set to what its journal says", file=sys.stderr)
-    return finish(folder, driver, room.place, as_json=as_json)
+    return finish(environment, folder, driver, room.place, as_json=as_json)
 
 
 def refuse_without_keys(state: Run, environment: Settings) -> None:
@@ -148,36 +148,47 @@ def answer(driver: Driver, said: Said) -> None:
     """
     waiting = driver.run.waiting
     if said.approve is not None:
-        if waiting is None or waiting.what != "approval":
-            raise BadInput("The run does not wait for approval.")
-        if len(said.approve) < len(short(waiting.digest)) or not waiting.digest.startswith(said.approve.lower()):
-            raise BadInput(f"{said.approve!r} is not the digest of this plan: it is {short(waiting.digest)}.")
-        driver.answer(Answered(waiting.digest, "approved", DOOR), AskPerson)
+        _approve(driver, waiting, said.approve)
     if said.max_cost is not None:
-        cap = micro(said.max_cost, "--max-cost")
-        if waiting is None or waiting.what != "budget":
-            raise BadInput("The run does not wait for money.")
-        if cap <= driver.run.ledger.run_cap:
-            raise BadInput(f"--max-cost has to be more than the {dollars(driver.run.ledger.run_cap)} there were.")
-        driver.feed(BudgetRaised(cap, DOOR, said.reason))
+        _raise(driver, waiting, micro(said.max_cost, "--max-cost"), said.reason)
     if said.accept_overrun is not None:
-        if waiting is None or waiting.what != "overrun":
-            raise BadInput("The run does not wait for an overrun to be accepted.")
-        if not said.accept_overrun.strip():
-            raise BadInput("--accept-overrun needs a reason: it stands in the budget report.")
-        driver.feed(OverrunAccepted(DOOR, said.accept_overrun))
+        _accept(driver, waiting, said.accept_overrun)
     elif waiting is not None and waiting.what == "shared":
         driver.feed(Resumed(DOOR))
 
 
-def finish(folder: SessionFolder, driver: Driver, workplace: Workplace, *, as_json: bool) -> int:
+def _approve(driver: Driver, waiting: Waiting | None, digest: str) -> None:
+    if waiting is None or waiting.what != "approval":
+        raise BadInput("The run does not wait for approval.")
+    if len(digest) < len(short(waiting.digest)) or not waiting.digest.startswith(digest.lower()):
+        raise BadInput(f"{digest!r} is not the digest of this plan: it is {short(waiting.digest)}.")
+    driver.answer(Answered(waiting.digest, "approved", DOOR), AskPerson)
+
+
+def _raise(driver: Driver, waiting: Waiting | None, cap: int, reason: str) -> None:
+    if waiting is None or waiting.what != "budget":
+        raise BadInput("The run does not wait for money.")
+    if cap <= driver.run.ledger.run_cap:
+        raise BadInput(f"--max-cost has to be more than the {dollars(driver.run.ledger.run_cap)} there were.")
+    driver.feed(BudgetRaised(cap, DOOR, reason))
+
+
+def _accept(driver: Driver, waiting: Waiting | None, why: str) -> None:
+    if waiting is None or waiting.what != "overrun":
+        raise BadInput("The run does not wait for an overrun to be accepted.")
+    if not why.strip():
+        raise BadInput("--accept-overrun needs a reason: it stands in the budget report.")
+    driver.feed(OverrunAccepted(DOOR, why))
+
+
+def finish(environment: Settings, folder: SessionFolder, driver: Driver, workplace: Workplace, *, as_json: bool) -> int:
     """Drive to the end or to a gate, write what people read, and say how it stands."""
     state = driver.drive()
     seconds = (datetime.now(UTC) - datetime.fromisoformat(folder.metadata().started_at)).total_seconds()
     patch = workplace.worktree.patch(state.base_tree, state.changeset.tree) if state.changeset and state.changeset.files else b""
     project(folder, state, patch=patch, at=utc_now(), seconds=seconds)
     if state.over:
-        remember(load_settings(), folder.metadata().repository, state)
+        remember(environment, folder.metadata().repository, state)
     if as_json:
         print(json.dumps(line(state)))
     else:

@@ -76,26 +76,21 @@ def _start(settings: Settings, seen: Triage, default: Choice, share: Fraction) -
         return ModelClass.FAST, "the configuration begins with the cheapest class"
     if share >= Fraction(settings.rules.thresholds.hint) and lower is not usual:
         return lower, f"{float(share):.0%} of the budget is used, so a cheaper class goes on"
-    recent = [one.ok for one in _like(settings, seen, usual) if one.scope == seen.scope][-RECENT:]
+    first = _first(settings, seen)
+    recent = [one.ok for one in first if one.model_class == usual and one.scope == seen.scope][-RECENT:]
     if len(recent) >= ENOUGH and sum(recent) < GOOD * len(recent) and usual is not ModelClass.ADVANCED:
         upper = order[order.index(usual) + 1]
         return upper, f"{sum(recent)} of the last {len(recent)} first attempts of class {usual} held for work like this"
     return usual, ""
 
 
-def _like(settings: Settings, seen: Triage, model_class: ModelClass) -> list[Outcome]:
-    """First attempts at work of this category in a class. Later ones only get what others failed at."""
-    return [
-        one
-        for one in settings.experience.outcomes
-        if one.attempt == 1 and one.category == seen.category and one.model_class == model_class
-    ]
+def _first(settings: Settings, seen: Triage) -> list[Outcome]:
+    """First attempts at work of this category. Later ones only get what others failed at."""
+    return [one for one in settings.experience.outcomes if one.attempt == 1 and one.category == seen.category]
 
 
 def _observed(settings: Settings, seen: Triage) -> dict[ModelClass, int]:
-    counts = Counter(
-        one.model_class for one in settings.experience.outcomes if one.attempt == 1 and one.category == seen.category
-    )
+    counts = Counter(one.model_class for one in _first(settings, seen))
     return {model_class: counts[str(model_class)] for model_class in PRIORS}
 
 
@@ -106,6 +101,6 @@ def _arms(settings: Settings, seen: Triage, first: str) -> tuple[Arm, ...]:
 
 
 def _arm(settings: Settings, seen: Triage, model: ModelId) -> Arm:
-    mine = [one.ok for one in _like(settings, seen, model.model_class) if one.model == model.model]
+    mine = [one.ok for one in _first(settings, seen) if one.model == model.model and one.model_class == model.model_class]
     mean = posterior(PRIORS[model.model_class], sum(mine), len(mine))
     return Arm(model.model, model.vendor, model.model_class, mean, dict(settings.attempt_costs).get(model.model, 0))
