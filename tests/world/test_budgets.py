@@ -233,7 +233,7 @@ def test_three_runs_make_a_range_that_the_plan_quotes(tmp_path: Path) -> None:
         (said,) = finished(world, vendors, 1)
     plan = (world.folder(said) / "runs/run-01/evidence/plan.md").read_text("utf-8")
     # Which of its sentences it is hangs on how this run's own cost compares with the others'.
-    assert re.search(r"Expected to cost [^\n]*\$[^\n]* nine of ten [^\n]*3 runs\)", plan), plan
+    assert re.search(r"Expected to cost: [^\n]*\$[^\n]* nine of ten [^\n]*3 runs\)", plan), plan
 
 
 def test_the_command_shows_explains_and_makes_limits_anew(tmp_path: Path) -> None:
