@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 from bot.action.handover import disbelieved, kept_config, receive, run_of, work_folder
@@ -10,7 +11,7 @@ from bot.action.settings import ActionSettings
 from bot.config import Settings, parse_config
 from bot.core.effects import Effect, PrepareWorkspace
 from bot.core.errors import BugError, SetupError
-from bot.core.events import Event, FixersRan, ToolsUsed, WorkspaceReady
+from bot.core.events import Event, FixersRan, JobBegan, JobEnded, ToolsUsed, WorkspaceReady
 from bot.core.jobs import MODEL_JOBS, Job, job_of, next_job
 from bot.core.reports import FileChange
 from bot.core.run import Run
@@ -63,6 +64,7 @@ def _expect(given: ActionSettings, folder: SessionFolder) -> None:
 
 
 def _driven(given: ActionSettings, environment: Settings, job: Job, folder: SessionFolder, journal: Journal) -> Outputs:
+    began = time.monotonic()
     rooms = _rooms(given, environment, job)
 
     def perform(run: Run, effect: Effect) -> Event | None:
@@ -74,9 +76,15 @@ def _driven(given: ActionSettings, environment: Settings, job: Job, folder: Sess
         return event
 
     driver = Driver(journal, perform, lambda run, effect: job_of(run, effect) == job, [_tell])
+    priced = bool(driver.run.request.settings.ci_minute) and not driver.run.over
+    if priced:
+        driver.feed(JobBegan(job, given.run_id))
     _take_up(rooms, folder, driver.run)
     driver.recover()
     run = driver.drive()
+    if priced:
+        driver.feed(JobEnded(job, given.run_id, time.monotonic() - began))
+        run = driver.run
     summarise(given, run, run.outcome or (run.waiting.text if run.waiting else ""))
     return outputs_of(given, run, journal.records[-1].hash)
 

@@ -208,7 +208,7 @@ def tell(folder: SessionFolder, state: Run, seconds: float) -> None:
     if state.branch:
         console.print(escape(f"  branch   {state.branch} ({state.head_sha[:12]})"), soft_wrap=True)
     console.print(
-        escape(f"  cost     {dollars(state.ledger.spent)} of {dollars(state.ledger.run_cap)}, {len(state.ledger.charges)} calls")
+        escape(f"  cost     {dollars(state.ledger.spent)} of {dollars(state.ledger.run_cap)}, {state.ledger.calls} calls")
     )
     console.print(escape(f"  report   {folder.path / 'report.md'}"), soft_wrap=True)
     console.print(escape(f"  page     {folder.path / 'page.html'}"), soft_wrap=True)

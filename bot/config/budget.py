@@ -56,13 +56,15 @@ class Importance(Part):
 
 
 class Budget(Part):
-    """Dollars: the cap of a run (`money`), of one call, of all runs of a session, and of all runs of this repository in a day.
-    Days are UTC's. The rest bounds tokens and time of each phase."""
+    """Dollars: the cap of a run (`money`), of one call, of all runs of a session, and of all runs of this repository in a day
+    (UTC). `ci_minute` is what a minute of a runner costs: nothing in public repositories. The rest bounds tokens and time of
+    each phase."""
 
     money: Dollars = Decimal(2)
     call: Dollars | None = None
     session: Dollars | None = None
     day: Dollars | None = None
+    ci_minute: Annotated[Decimal, Field(ge=0, le=1, allow_inf_nan=False)] = Decimal(0)
     mode: Literal["observe", "enforce", "optimize"] = "enforce"
     enforce_for: tuple[Literal["low", "medium", "high", "critical", "all"], ...] = ("all",)
     multiplier: Factor = Decimal("1.0")

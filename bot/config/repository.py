@@ -189,6 +189,7 @@ def run_settings(
         worth=config.worth(labels),
         experience=experience or Experience(),
         attempt_costs=_attempt_costs(models, price) if config.budget.mode == "optimize" and price else (),
+        ci_minute=int(config.budget.ci_minute * MICRO),
     )
 
 

@@ -14,6 +14,8 @@ from bot.core.errors import BugError
 
 MICRO = 1_000_000
 """Micro-dollars in a dollar, and tokens in the unit that prices are quoted for."""
+RUNNER, RUNNER_MINUTES = "GitHub Actions", "CI"
+"""In charges for minutes of jobs: who bills them, and their kind."""
 Unit = Literal["money", "tokens"]
 
 
@@ -184,6 +186,11 @@ class Ledger:
         return self.spent + sum(reservation.amount for reservation in self.reservations)
 
     @property
+    def calls(self) -> int:
+        """Charges for models, or for what a job may have asked them."""
+        return sum(charge.kind != RUNNER_MINUTES for charge in self.charges)
+
+    @property
     def usage(self) -> Usage:
         return sum((charge.usage for charge in self.charges), Usage())
 
@@ -236,6 +243,15 @@ class Ledger:
         reservation = self._reservation(call)
         charge = Charge(call, reservation.kind, reservation.phase, role, rates.model, cost(rates, usage), usage)
         return self._closed(reservation, charge)
+
+    def hold(self, call: str, kind: str, amount: int) -> Ledger:
+        """Set `amount` aside for what cannot be refused once it has begun, such as a job's minutes: calls get what is left."""
+        return replace(self, reservations=(*self.reservations, Reservation(call, kind, "", amount)))
+
+    def bill(self, call: str, *, role: str, model: str, amount: int) -> Ledger:
+        """Replace what was held for `call` by what it took."""
+        reservation = self._reservation(call)
+        return self._closed(reservation, Charge(call, reservation.kind, reservation.phase, role, model, amount))
 
     def lose(self, call: str, *, role: str, model: str) -> Ledger:
         """The outcome of the call is unknown: its whole reservation is spent."""

@@ -196,6 +196,23 @@ class RoomFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class JobBegan:
+    """An Actions job takes up the run, where minutes cost money."""
+
+    job: str
+    workflow_run: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnded:
+    """It did its part, in so many seconds."""
+
+    job: str
+    workflow_run: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class JobLost:
     """An Actions job that held model keys ended and left no journal: what it may have spent is spent."""
 
@@ -228,6 +245,8 @@ Event = (
     | Resumed
     | Delivered
     | RoomFailed
+    | JobBegan
+    | JobEnded
     | JobLost
     | StopRequested
 )

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from bot.core.effects import PrepareWorkspace, RunBaseline
 from bot.core.errors import BadInput, BugError
-from bot.core.events import BaselineRan, JobLost, RoomFailed, RunRequested, StopRequested, WorkspaceReady
+from bot.core.events import BaselineRan, RoomFailed, RunRequested, StopRequested, WorkspaceReady
 from bot.core.flow import fail, go_on
-from bot.core.jobs import money_of
 from bot.core.machines import PhaseState, RunState
+from bot.core.minutes import charged, held
 from bot.core.run import Phase, Run, Step, Tier
 from bot.core.strategy import Strategy, compile_strategy
 
@@ -34,8 +34,10 @@ def workspace_ready(run: Run, event: WorkspaceReady) -> Step:
     except BadInput as error:
         return fail(run, RunState.DONE_FAILED_ENVIRONMENT, str(error))
     run = _planned(replace(run, strategy=strategy, ledger=strategy.ledger()), strategy)
+    for job in run.jobs:
+        run = held(run, job)
     for number, lost in enumerate(run.lost, 1):
-        run = _charged(run, lost, number)
+        run = charged(run, lost, number)
     return run.moved(RunState.RUN_CREATED), (RunBaseline(event.base_tree),)
 
 
@@ -64,18 +66,6 @@ def baseline_ran(run: Run, event: BaselineRan) -> Step:
 def room_failed(run: Run, event: RoomFailed) -> Step:
     state = RunState.DONE_FAILED_POLICY_VIOLATION if event.error == "policy" else RunState.DONE_FAILED_ENVIRONMENT
     return fail(run, state, event.message)
-
-
-def job_lost(run: Run, event: JobLost) -> Step:
-    """A whole job's money is spent; what it was to do is still to be done."""
-    run = replace(run, lost=(*run.lost, event))
-    if run.strategy is not None:  # else there is no account yet: it is charged as soon as there is one
-        run = _charged(run, event, len(run.lost))
-    return run, (run.pending,) if run.pending is not None else ()
-
-
-def _charged(run: Run, event: JobLost, number: int) -> Run:
-    return replace(run, ledger=run.ledger.lose_job(f"lost-{number}", event.job, money_of(run.ledger, event.job)))
 
 
 def stop_requested(run: Run, event: StopRequested) -> Step:

@@ -41,7 +41,7 @@ def _held(after: tuple[Phase, ...]) -> bool | None:
 
 def run_cost(run: Run) -> RunCost | None:
     """What the run cost and what its kinds used; None for one that asked no model."""
-    if run.strategy is None or not run.ledger.charges:
+    if run.strategy is None or not run.ledger.calls:
         return None
     seen = run.strategy.triage
     used = tuple(KindUse(use.kind, use.tokens, use.active) for use in by_kind(uses(run)))

@@ -14,7 +14,7 @@ from bot.core.changeset import Changeset, canonical
 from bot.core.conversation import Conversation
 from bot.core.effects import Effect
 from bot.core.errors import BugError
-from bot.core.events import JobLost, RunRequested, WorkspaceReady
+from bot.core.events import JobBegan, JobLost, RunRequested, WorkspaceReady
 from bot.core.findings import Finding
 from bot.core.machines import PhaseState, RunState, TierState
 from bot.core.phases import Kind
@@ -135,6 +135,7 @@ class Run:
     branch: str = ""
     head_sha: str = ""
     pull: int = 0
+    jobs: tuple[JobBegan, ...] = ()
     lost: tuple[JobLost, ...] = ()
     overruns: tuple[Overrun, ...] = ()
     left: tuple[str, ...] = ()

@@ -11,6 +11,7 @@ from bot.core.events import BudgetRaised, OverrunAccepted, Resumed
 from bot.core.flow import BEGINNINGS
 from bot.core.limits import over, run_caps
 from bot.core.machines import PhaseState, RunState
+from bot.core.minutes import coming
 from bot.core.phases import KINDS, Kind
 from bot.core.run import Overrun, Phase, Run, Step, Waiting
 from bot.core.standing import Facts, Standing, Use, standing
@@ -46,7 +47,7 @@ def out_of_money(run: Run, short: Shortfall) -> Step:
 def cap_needed(run: Run, amount: int) -> int:
     """The run cap, in whole cents, under which a call of the active phase that may cost `amount` is admitted by every cap."""
     kind, ledger = run.phase.kind, run.ledger
-    whole, reserve = ledger.committed + amount, 0 if kind is Kind.REVIEW else KINDS[Kind.REVIEW].share
+    whole, reserve = ledger.committed + amount + coming(run), 0 if kind is Kind.REVIEW else KINDS[Kind.REVIEW].share
     least = max(
         run.compiled.run_cap + 1,
         amount if amount > ledger.call_cap else 0,

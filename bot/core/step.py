@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from bot.core import building, calling, framing, opening, proving, spending
+from bot.core import building, calling, framing, minutes, opening, proving, spending
 from bot.core.effects import (
     AskPerson,
     Deliver,
@@ -35,6 +35,8 @@ from bot.core.events import (
     Delivered,
     Event,
     FixersRan,
+    JobBegan,
+    JobEnded,
     JobLost,
     ModelReplied,
     OverrunAccepted,
@@ -66,7 +68,9 @@ _HANDLERS: dict[type[Any], Callable[[Run, Any], Step]] = {
     ProofRepeated: proving.proof_repeated,
     Delivered: proving.delivered,
     RoomFailed: opening.room_failed,
-    JobLost: opening.job_lost,
+    JobBegan: minutes.job_began,
+    JobEnded: minutes.job_ended,
+    JobLost: minutes.job_lost,
     StopRequested: opening.stop_requested,
 }
 
@@ -85,7 +89,7 @@ _ANSWERS: dict[type[Any], tuple[type[Any], ...]] = {
     Deliver: (Delivered,),
 }
 """What may answer each effect, apart from a `RoomFailed` that names it."""
-_UNASKED = (Answered, BudgetRaised, OverrunAccepted, Resumed, StopRequested, JobLost)
+_UNASKED = (Answered, BudgetRaised, OverrunAccepted, Resumed, StopRequested, JobBegan, JobEnded, JobLost)
 """What may come at any time; the handlers look whether it fits."""
 
 
@@ -101,7 +105,7 @@ def step(run: Run | None, event: Event) -> Step:
         return opening.requested(event)
     if run is None:
         raise BugError(f"a run cannot begin with {type(event).__name__}")
-    if run.over:
+    if run.over and not isinstance(event, JobEnded):
         raise BugError(f"the run is over ({run.state}), {type(event).__name__} comes too late")
     if not _fits(run, event):
         raise BugError(f"{type(event).__name__} is no answer to {type(run.pending).__name__}")

@@ -33,8 +33,8 @@ class Settings:
     `repeat_proof` asks for a second proof on another machine before the audit. `note` stands on every page of the run: one
     whose models did not answer from their vendors says so. `rules` bound tokens and time of each phase, `run_tokens`,
     `run_seconds` and `work_phases` those of the whole. Past the share `quota_soft` of a vendor's quota another vendor takes over
-    where it may. `worth`, `escalate_after`, `aggressive`, `experience` and, in mode
-    `optimize`, `attempt_costs` (micro-dollars of one attempt by model) are what the choice of models rests on.
+    where it may. `worth`, `escalate_after`, `aggressive`, `experience` and, in mode `optimize`, `attempt_costs` (micro-dollars of
+    one attempt by model) are what the choice of models rests on. `ci_minute` is what a minute of an Actions runner costs.
     """
 
     max_cost: int
@@ -61,6 +61,7 @@ class Settings:
     worth: Worth = WORTH
     experience: Experience = field(default_factory=Experience)
     attempt_costs: tuple[tuple[str, int], ...] = ()
+    ci_minute: int = 0
 
 
 @dataclass(frozen=True, slots=True)

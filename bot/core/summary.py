@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bot.core import forecast
-from bot.core.budget import MICRO, Usage, dollars
+from bot.core.budget import MICRO, RUNNER, RUNNER_MINUTES, Usage, dollars
 from bot.core.budget_report import BudgetReport, OverrideRow, report
 from bot.core.changeset import added_lines, removed_lines
 from bot.core.conversation import Text
@@ -68,7 +68,8 @@ class PhaseRow:
 
 
 def phase_rows(run: Run) -> tuple[PhaseRow, ...]:
-    """All phases in order, then jobs that were lost. Calls of a kind that ran more than once are shown with its first phase."""
+    """All phases in order, then jobs that were lost, then the minutes of all jobs. Calls of a kind that ran more than once are
+    shown with its first phase."""
     seen: set[Kind] = set()
     rows = []
     for phase in run.phases:
@@ -94,6 +95,10 @@ def phase_rows(run: Run) -> tuple[PhaseRow, ...]:
         for charge in run.ledger.charges
         if charge.kind == "LOST"
     ]
+    if minutes := [charge for charge in run.ledger.charges if charge.kind == RUNNER_MINUTES]:
+        amount, lost = sum(charge.amount for charge in minutes), any(charge.lost for charge in minutes)
+        note = "some of a job that never ended" if lost else ""
+        rows.append(PhaseRow("jobs", "minutes", "", "BILLED", RUNNER, len(minutes), Usage(), amount, note))
     return tuple(rows)
 
 
@@ -127,7 +132,7 @@ def line(run: Run) -> dict[str, Any]:
         "cost_usd": run.ledger.spent / MICRO,
         "cache_hit_rate": cache_hit_rate(usage),
         "tokens": {"input": usage.input, "output": usage.output, "cache_read": usage.cache_read, "cache_write": writes},
-        "calls": len(run.ledger.charges),
+        "calls": run.ledger.calls,
         "checks": checks(run),
         "findings": [
             {

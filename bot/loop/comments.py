@@ -33,7 +33,7 @@ WORDS = {"line": 600, "cell": 300, "block": 8_000}
 _LOGIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})(?:\[bot\])?")
 _BUDGET = re.compile(r"Budget: [\w %$./(),~-]{1,100}")
 _REPOSITORY = re.compile(r"(https?://[^\s()\[\]<>]+)/actions/")
-_STATES = {str(state) for state in PhaseState} | {"LOST"}
+_STATES = {str(state) for state in PhaseState} | {"LOST", "BILLED"}
 
 
 def plan_comment(run: Run, state: SessionState, *, job_url: str) -> str:

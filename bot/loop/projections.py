@@ -57,7 +57,7 @@ def project(session: SessionFolder, run: Run, *, patch: bytes, at: str, seconds:
         ),
     )
     done = at if run.over else None
-    money = {"cost": run.ledger.spent, "calls": len(run.ledger.charges)}
+    money = {"cost": run.ledger.spent, "calls": run.ledger.calls}
     session.update(status=status(run), run_state=str(run.state), outcome=run.outcome, completed_at=done, **money)
 
 

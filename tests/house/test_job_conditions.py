@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from bot.core.jobs import Job
+from bot.core.minutes import MINUTES
 from bot.demo.runner import workflow as reader
 from bot.demo.runner.expressions import Scope
 from tests.house.tree import ROOT
@@ -139,3 +141,11 @@ def test_no_job_can_send_the_session_past_its_judges(liar: str) -> None:
     for then in ("prove", "audit", "publish"):
         needs = after(WHOLE | {liar: passes(then)} | ({"prove": {}, "audit": {}} if liar != "prove" else {"audit": {}}))
         assert "publish" not in ran(needs)
+
+
+@pytest.mark.parametrize("job", MINUTES)
+def test_a_jobs_minutes_are_held_for_as_long_as_github_lets_it_run(job: Job) -> None:
+    text = (ROOT / ".github/workflows/improve.yml").read_text("utf-8")
+    found = re.search(rf"^  {job}:\n(?:(?!^  \w).*\n)*?    timeout-minutes: (\d+)$", text, re.MULTILINE)
+    assert found
+    assert int(found[1]) == MINUTES[job]

@@ -55,6 +55,13 @@ FEATURES = (
         "test_budgets.py::test_a_stop_at_the_stop_loss_ends_out_of_budget",
     ),
     Feature(
+        "minutes of runners are counted",
+        "bot/action/work.py",
+        "        driver.feed(JobEnded(job, given.run_id, time.monotonic() - began))",
+        "        pass",
+        "test_conversation.py::test_minutes_of_runners_are_part_of_what_a_session_costs",
+    ),
+    Feature(
         "runs share caps and quotas",
         "bot/store/shares.py",
         "return tuple(cap for cap in (*money, quota) if cap.limit)",

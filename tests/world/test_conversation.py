@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from bot.core.events import ProofRepeated
+from bot.core.events import JobBegan, ProofRepeated
 from bot.demo.hub.people import NotAllowed
 from tests.world.town import FIXER_BODY, FIXER_TITLE, Setup, Town, town
 from tests.world.world import CODE, SMALL, approves, drafts, git, rule
@@ -276,6 +276,18 @@ def test_a_session_over_its_stop_loss_waits_until_somebody_has_it_go_on(tmp_path
             there.settle()
         there.expect_one(number)
         expect_proven(there, number)
+
+
+def test_minutes_of_runners_are_part_of_what_a_session_costs(tmp_path: Path) -> None:
+    """Four jobs around the work take a minute each; one that works on the run takes a minute, and two for its set-up."""
+    with town(tmp_path, "alone", files=IMPORTS, config="budget: {ci_minute: 0.006}\n") as there:
+        number = there.ask(FIXER_TITLE, FIXER_BODY)
+        there.settle()
+        told = there.expect_one(number)
+        jobs = [record.item.job for record in there.records(number) if isinstance(record.item, JobBegan)]
+        assert set(jobs) >= {"plan", "build", "prove"}
+        assert told.state["spent"] == 6_000 * (4 + 3 * len(jobs))
+        assert f"| minutes | BILLED | {1 + len(jobs)} | $0." in only(told.status)
 
 
 def test_a_cap_that_no_job_can_hold_is_refused_and_not_left_out(tmp_path: Path) -> None:
