@@ -152,4 +152,4 @@ def remember(settings: Settings, repo: str, run: Run) -> None:
     book, name = accounts(settings), f"{run.request.session}/{run.request.run}"
     for phase, outcome in outcomes(run):
         book.remember(repo, f"{name}/{phase}", outcome)
-    book.remember_run(repo, name, cost)
+    book.remember_run(repo, name, replace(cost, day=utc_now()[:10]))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, TextIO
 
@@ -122,7 +123,8 @@ class Telemetry:
             try:
                 hook(fact)
             except Exception as error:  # noqa: BLE001 - telling must not stop what is told about
-                print(f"ostler: telemetry failed: {type(error).__name__}", file=sys.stderr)
+                with suppress(OSError, ValueError):  # the log itself may be what is gone
+                    print(f"ostler: telemetry failed: {type(error).__name__}", file=sys.stderr)
 
 
 class Log:

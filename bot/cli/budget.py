@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from bot.core.budget import dollars
 from bot.core.budget_report import enforcement
 from bot.core.errors import BadInput, SetupError
 from bot.core.limits import MODES
-from bot.core.observed import indicators, rebase
+from bot.core.observed import alerts, indicators, rebase
 from bot.core.phases import Kind
 from bot.core.run import Run
 from bot.core.spending import standing_of
@@ -91,17 +92,20 @@ def baseline(path: Path, *, as_json: bool) -> int:
     found = rebase(runs, rules)
     folders = _folders(str(checkout.root))
     marks = [mark for folder in folders for mark in folder.metadata().false_breaches]
-    breaches = sum(bool(_breached(folder)) for folder in folders)
-    figures = indicators(runs, rules, breaches=max(breaches, len(marks)), false_breaches=len(marks))
+    breaches = sum(len(_breached(folder)) for folder in folders)
+    figures = indicators(runs, rules, breaches=breaches, false_breaches=len(marks))
+    warned = alerts(runs, figures, rules, datetime.now(UTC).date())
     if as_json:
         rows = {row.kind: {"tokens": row.base.tokens, "seconds": row.base.seconds, "runs": row.n} for row in found}
-        print(json.dumps({"kinds": rows, "indicators": asdict(figures)}))
+        print(json.dumps({"kinds": rows, "indicators": asdict(figures), "alerts": warned}))
         return 0
     print(f"# {len(runs)} finished runs; for {checkout.root}/.github/ostler.yml\nkinds:")
     for row in found:
         print(f"  {row.kind}: {{tokens: {row.base.tokens}, seconds: {row.base.seconds}}}  # {row.text}")
     parts = (("within limits", figures.within), ("stopped", figures.stopped), ("breaches called false", figures.false_positives))
     print("# " + "; ".join(f"{name}: {'not measured' if value is None else f'{value}%'}" for name, value in parts))
+    for alert in warned:
+        print(f"# {alert}")
     return 0
 
 

@@ -19,7 +19,7 @@ from bot.config import VENDORS, RepoConfig, Settings, load_settings
 from bot.core.errors import UserError
 from bot.core.selection import ModelClass
 from bot.llm.prices import TABLE_DATED, stale
-from bot.rooms import pricing, sessions
+from bot.rooms import experience_of, pricing, sessions
 from bot.workspace.checkout import Checkout
 from bot.workspace.sandbox import Sandbox
 from bot.workspace.workplace import look
@@ -113,11 +113,21 @@ def _checkout(path: Path, settings: Settings) -> Iterator[Item]:
         f"{where}, {len(dirty)} paths not committed: commit or stash them" if dirty else where,
     )
     yield from _prices(settings, config)
+    yield _memory(settings, str(checkout.root))
     profile = look(checkout, config.verify.python)
     if profile.test_runner is None:
         yield Item("tests", "warn", f"none found: changes stay 'not verified' ({'; '.join(profile.reasons)})")
     else:
         yield Item("tests", "ok", f"{profile.test_runner} with {profile.python}: {'; '.join(profile.reasons)}")
+
+
+def _memory(settings: Settings, repo: str) -> Item:
+    """What earlier runs used. A database that is damaged stops every run: nothing is spent that no account tells of."""
+    try:
+        found = experience_of(settings, repo)
+    except UserError as error:
+        return Item("memory", "bad", f"{error} Sessions are not in it: each has its own journal.")
+    return Item("memory", "ok", f"{len(found.runs)} finished runs")
 
 
 def _prices(settings: Settings, config: RepoConfig) -> Iterator[Item]:

@@ -186,7 +186,8 @@ def finish(environment: Settings, folder: SessionFolder, driver: Driver, workpla
     state = driver.drive()
     seconds = (datetime.now(UTC) - datetime.fromisoformat(folder.metadata().started_at)).total_seconds()
     patch = workplace.worktree.patch(state.base_tree, state.changeset.tree) if state.changeset and state.changeset.files else b""
-    project(folder, state, patch=patch, at=utc_now(), seconds=seconds)
+    for problem in project(folder, state, patch=patch, at=utc_now(), seconds=seconds):
+        print(f"ostler: {problem}", file=sys.stderr)
     if state.over:
         remember(environment, folder.metadata().repository, state)
     if as_json:

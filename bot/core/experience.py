@@ -29,13 +29,14 @@ class KindUse:
 
 @dataclass(frozen=True, slots=True)
 class RunCost:
-    """A finished run: what it cost in micro-dollars, and what each kind used."""
+    """A finished run: what it cost in micro-dollars, what each kind used, and the day it ended (UTC, ISO 8601)."""
 
     category: str
     scope: str
     importance: str
     cost: int
     uses: tuple[KindUse, ...] = ()
+    day: str = ""
 
 
 @dataclass(frozen=True, slots=True)

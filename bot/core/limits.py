@@ -236,14 +236,14 @@ def run_caps(
     return RunCaps(tokens, seconds, work_phases, ceil(Fraction(rules.thresholds.hard_cap_factor) * total))
 
 
-def over(caps: RunCaps, *, tokens: int, tier_tokens: int, seconds: float, work_phases: int, needed: int = 0) -> str:
+def over(caps: RunCaps, *, tokens: int, tier_tokens: int | None, seconds: float, work_phases: int, needed: int = 0) -> str:
     """Which cap is in the way of a call that may use `needed` tokens, in one sentence; empty if none is.
 
-    `tokens` and `seconds` are what the run has used, `tier_tokens` what its tier has, `work_phases` how many work phases are
-    planned or were run.
+    `tokens` and `seconds` are what the run has used, `tier_tokens` what its tier has (None: that cap does not hold),
+    `work_phases` how many work phases are planned or were run.
     """
     for used, cap, whose in ((tokens, caps.tokens, "run"), (tier_tokens, caps.tier_tokens, "tier")):
-        if used >= cap or used + needed > cap:
+        if used is not None and (used >= cap or used + needed > cap):
             next_ = f" and the next call may use {needed:,}" if needed else ""
             return f"The {whose}'s cap of {cap:,} tokens is reached: {used:,} are used{next_}."
     if seconds >= caps.seconds:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from fractions import Fraction
 from math import ceil
 
@@ -26,6 +27,10 @@ GROUPS = {
 }
 TARGETS = {"within": (90, 100), "stopped": (0, 5), "false_positives": (0, 2)}
 """Percent, from and to: of runs within their limits, of runs over the stop-loss, of breaches that a person called false."""
+DRIFT, MOST_CRITICAL, LOOSEN = Fraction(1, 5), 10, 5
+"""Where an alert begins: the change in a week, percent of tasks that are critical, of breaches that were false."""
+MANY, FEWEST_OF_A_WEEK = 10, 3
+"""Runs that a share of critical ones, and a week's mean, are taken of at least."""
 TARGET_SHARES = {"planning": 30, "implementation": 50, "verification": 20}
 """Percent of all tokens."""
 
@@ -97,6 +102,42 @@ def indicators(runs: Sequence[RunCost], rules: Rules, *, breaches: int = 0, fals
         _rate(false_breaches, breaches),
         tuple((name, rate) for name, tokens in used.items() if (rate := _rate(tokens, total)) is not None),
     )
+
+
+def alerts(runs: Sequence[RunCost], found: Indicators, rules: Rules, today: date) -> tuple[str, ...]:
+    """What somebody should look at, a sentence each: limits that fit worse than a week ago, too many tasks called critical, too
+    many false breaches. Empty where there is too little to tell by.
+
+    Raises:
+        BadInput: a run that the rules don't know.
+    """
+    told = []
+    this, before = (_week(runs, rules, today - timedelta(days=back)) for back in (0, 7))
+    if this is not None and before and abs(this / before - 1) > DRIFT:
+        told.append(
+            f"Runs of the last seven days used {_percent(this)}% of their limits, those of the seven days before "
+            f"{_percent(before)}%: see what changed, or take the limits above."
+        )
+    critical = _rate(sum(run.importance == "critical" for run in runs), len(runs)) if len(runs) >= MANY else None
+    if critical is not None and critical > MOST_CRITICAL:
+        told.append(f"{critical}% of the runs were critical, more than {MOST_CRITICAL}%: see what the word is used for.")
+    if found.false_positives is not None and found.false_positives > LOOSEN:
+        told.append(
+            f"{found.false_positives}% of the breaches were called false, more than {LOOSEN}%: raise "
+            "`budget.thresholds.exceeded` to 2.0 and `budget.thresholds.stop_loss` to 1.5, or the limits themselves."
+        )
+    return tuple(told)
+
+
+def _week(runs: Iterable[RunCost], rules: Rules, last: date) -> Fraction | None:
+    """The mean share of their limits that runs of the seven days up to `last` used; None where they are too few."""
+    days = {str(last - timedelta(days=back)) for back in range(7)}
+    shares = [_share(run, rules) for run in runs if run.day in days and run.uses]
+    return sum(shares, Fraction()) / len(shares) if len(shares) >= FEWEST_OF_A_WEEK else None
+
+
+def _percent(share: Fraction) -> int:
+    return round(100 * share)
 
 
 def _share(run: RunCost, rules: Rules) -> Fraction:

@@ -168,7 +168,7 @@ def over_caps(run: Run, tokens: int) -> str:
     return over(
         caps,
         tokens=sum(use.tokens for use in used),
-        tier_tokens=sum(use.tokens for use in used if use.phase in mine) if enforced else 0,
+        tier_tokens=sum(use.tokens for use in used if use.phase in mine) if enforced else None,
         seconds=sum(use.active for use in used),
         work_phases=sum(phase.tier.endswith("work") for phase in run.phases),
         needed=tokens,

@@ -180,4 +180,6 @@ def _approval(seen: Triage, rule: str) -> str:
         return "the configuration asks for approval of every plan"
     if seen.high_risk:
         return f"{seen.label} with {seen.risk} risk needs a person's approval"
+    if seen.importance == "critical":
+        return "work of critical importance, which may pass its limits further, needs a person's approval"
     return ""

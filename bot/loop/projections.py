@@ -28,37 +28,48 @@ from bot.render import duration, say
 from bot.store.session import SessionFolder
 
 
-def project(session: SessionFolder, run: Run, *, patch: bytes, at: str, seconds: float) -> None:
-    """Write metadata, state, strategy, evidence, patch, `report.md` and `page.html` of `run`."""
-    folder = f"runs/{run.request.run}"
-    session.write("state.json", json.dumps(line(run), indent=2) + "\n")
-    if run.strategy:
-        session.write(
-            f"{folder}/strategy.json",
-            json.dumps({"digest": run.strategy.digest, **asdict(run.strategy)}, indent=2, default=str) + "\n",
-        )
-    values = _values(run, seconds)
-    for name, text in _evidence(run, values).items():
-        session.write(f"{folder}/evidence/{name}", text)
+def project(session: SessionFolder, run: Run, *, patch: bytes, at: str, seconds: float) -> tuple[str, ...]:
+    """Write metadata, state, strategy, evidence, patch, `report.md` and `page.html` of `run`.
+
+    Whatever cannot be written stops nothing: the journal holds it. What that was and why is returned, a sentence for each.
+    """
+    pages = _pages(run, patch=patch, seconds=seconds)
     if run.changeset and run.changeset.files:
-        (session.path / "changes.patch").write_bytes(patch)
-    if went_wrong(run):
-        session.write(f"{folder}/incident.md", say("reports/incident.md.j2", **values, remedy=remedy(run)))
-    session.write("report.md", say("reports/report.md.j2", **values))
-    page = _plan_values(run) if run.documents.plan else {"reviewer": None, "digest": ""}
-    session.write(
-        "page.html",
-        say(
-            "pages/run.html.j2",
-            diff=patch.decode("utf-8", "replace"),
-            contract=page["digest"],
-            reviewer=page["reviewer"],
-            **values,
-        ),
-    )
+        pages["changes.patch"] = patch
+    failed = []
+    for name, content in pages.items():
+        try:
+            session.write(name, content)
+        except OSError as error:
+            failed.append(f"{session.path / name} cannot be written ({error.strerror}): the journal holds what it says.")
     done = at if run.over else None
     money = {"cost": run.ledger.spent, "calls": run.ledger.calls}
     session.update(status=status(run), run_state=str(run.state), outcome=run.outcome, completed_at=done, **money)
+    return tuple(failed)
+
+
+def _pages(run: Run, *, patch: bytes, seconds: float) -> dict[str, str | bytes]:
+    """The files by name."""
+    folder = f"runs/{run.request.run}"
+    pages: dict[str, str | bytes] = {"state.json": json.dumps(line(run), indent=2) + "\n"}
+    if run.strategy:
+        pages[f"{folder}/strategy.json"] = (
+            json.dumps({"digest": run.strategy.digest, **asdict(run.strategy)}, indent=2, default=str) + "\n"
+        )
+    values = _values(run, seconds)
+    pages |= {f"{folder}/evidence/{name}": text for name, text in _evidence(run, values).items()}
+    if went_wrong(run):
+        pages[f"{folder}/incident.md"] = say("reports/incident.md.j2", **values, remedy=remedy(run))
+    pages["report.md"] = say("reports/report.md.j2", **values)
+    shown = _plan_values(run) if run.documents.plan else {"reviewer": None, "digest": ""}
+    pages["page.html"] = say(
+        "pages/run.html.j2",
+        diff=patch.decode("utf-8", "replace"),
+        contract=shown["digest"],
+        reviewer=shown["reviewer"],
+        **values,
+    )
+    return pages
 
 
 def progress(run: Run) -> str:

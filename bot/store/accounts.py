@@ -83,23 +83,25 @@ class Accounts:
         """The call was certainly not billed: its reservation is free again. Twice is once."""
         self._close(key, 0, 0)
 
-    def reconcile(self, bills: Mapping[str, tuple[int, int]], caps: Sequence[Cap] = (), *, at: float = 0.0) -> int:
+    def reconcile(self, bills: Mapping[str, tuple[int, int | None]], caps: Sequence[Cap] = (), *, at: float = 0.0) -> int:
         """How many bookings differed from `bills` (key to money and tokens) and were set to them: the journal wins.
 
         What is missing here, in a database that was lost, is booked under `caps`, also past their limits: it was spent.
-        Without caps it stays missing.
-        A call that a journal says nothing of is left alone, and stays spent.
+        Without caps it stays missing. Tokens of None mean that nobody knows what the call took: what is booked stays, and where
+        nothing is the money is. A call that a journal says nothing of is left alone, and stays spent.
         """
         differed, moves = 0, Counter[Place]()
         with self._database.begin() as connection:
             for key in sorted(bills):
-                money, tokens = map(_checked, bills[key])
-                if caps and (money, tokens) != (0, 0):
-                    _insert(connection, key, _places(caps), 0, 0, at, is_open=False)
+                money, tokens = bills[key]
+                missing = bool(caps and (money or tokens)) and _insert(connection, key, _places(caps), 0, 0, at, is_open=False)
+                if tokens is None and not missing:
+                    continue
+                figures = _checked(money), _checked(tokens or 0)
                 found = connection.execute(_one(key)).one_or_none()
-                if found is not None and (found.money, found.tokens) != (money, tokens):
+                if found is not None and (found.money, found.tokens) != figures:
                     differed += 1
-                    moves.update(_change(connection, found, money, tokens))
+                    moves.update(_change(connection, found, *figures))
             _move(connection, moves)
         return differed
 

@@ -47,13 +47,25 @@ class Purse:
         self._accounts.release(_key(run, call))
 
     def follow(self, run: Run) -> int:
-        """Make the accounts say what the journal says, and how many bookings differed: a crash may have come between the two."""
-        bills = {
-            _key(run, charge.call): (charge.amount, charge.usage.prompt + charge.usage.output)
-            for charge in run.ledger.charges
-            if not charge.lost
-        }
-        return self._accounts.reconcile(bills)
+        """Make the accounts say what the journal says, and how many bookings differed: a crash may have come between the two.
+
+        What they don't know, because the database was lost or the limit is new, counts from now on: it was spent.
+        """
+        bills: dict[str, dict[str, tuple[int, int | None]]] = {}
+        for charge in run.ledger.charges:
+            tokens = None if charge.lost else charge.usage.prompt + charge.usage.output
+            bills.setdefault(_vendor(run, charge.model), {})[_key(run, charge.call)] = (charge.amount, tokens)
+        now = self._clock()
+        return sum(
+            self._accounts.reconcile(mine, self._shares.caps(run.request.session, vendor, now), at=now)
+            for vendor, mine in bills.items()
+        )
+
+
+def _vendor(run: Run, model: str) -> str:
+    """Whose model it is; empty for one that the run did not choose, which then counts under no quota."""
+    chosen = (*run.compiled.choices, *(phase.choice for phase in run.phases if phase.choice))
+    return next((choice.model.vendor for choice in chosen if choice.model.model == model), "")
 
 
 def _key(run: Run, call: str) -> str:

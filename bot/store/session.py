@@ -72,14 +72,14 @@ class SessionFolder:
     def save(self, metadata: Metadata) -> None:
         self.write("metadata.json", json.dumps(asdict(metadata), indent=2) + "\n")
 
-    def write(self, name: str, text: str) -> Path:
+    def write(self, name: str, content: str | bytes) -> Path:
         """Write a file of the session whole or not at all."""
         target = self.path / name
         target.parent.mkdir(parents=True, exist_ok=True)
         fd, scratch = tempfile.mkstemp(dir=target.parent, prefix=".new-")
         try:
-            with os.fdopen(fd, "w", encoding="utf-8") as file:
-                file.write(text)
+            with os.fdopen(fd, "wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
             Path(scratch).replace(target)
         finally:
             Path(scratch).unlink(missing_ok=True)

@@ -340,3 +340,16 @@ def test_the_architecture_names_every_room_and_every_module_of_the_core() -> Non
     assert [room for room in sorted(rooms) if room not in text] == []
     core = [name.rpartition(".")[2] for name in modules() if name.startswith("bot.core.")]
     assert [name for name in core if f"[{name}.py]" not in text] == []
+
+
+def test_every_edge_case_of_budgets_names_tests_that_are_there() -> None:
+    text = (DOCS / "money.md").read_text("utf-8")
+    there = {
+        name for path in (ROOT / "tests").rglob("test_*.py") for name in re.findall(r"def (test_\w+)\(", path.read_text("utf-8"))
+    }
+    rows = [row for row in map(cells, part(text, "## Edge cases").splitlines()) if row and row[0][:1] in "F123456789"]
+    assert [row[0].split()[0] for row in rows] == [*map(str, range(1, 24)), *(f"F{number}" for number in range(1, 9))]
+    for row in rows:
+        named = re.findall(r"`(test_\w+)`", row[2])
+        assert named, row[0]
+        assert [name for name in named if name not in there] == [], row[0]

@@ -190,6 +190,14 @@ def test_a_database_that_was_lost_is_rebuilt_from_the_journals(accounts: Account
     assert accounts.reserve("s/r/c4", caps, money=1, tokens=1, at=NOW) == Shortfall("session", 0, 1)
 
 
+def test_a_call_whose_end_nobody_knows_stays_booked_or_is_booked_again(accounts: Accounts, database: Database) -> None:
+    caps = nested(1_000, 1_000)
+    assert accounts.reserve("s/r/c1", caps, money=70, tokens=7, at=NOW) is None
+    lost = {"s/r/c1": (70, None), "s/r/c2": (30, None)}
+    assert [accounts.reconcile(lost, caps) for _ in range(2)] == [1, 0]
+    assert held(database) == {"session:s": 100, "day:d": 100, "week:vendor": 7}
+
+
 # --- at the same time ---
 
 

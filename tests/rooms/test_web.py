@@ -192,6 +192,24 @@ class TestPages:
         ):
             assert line in lines
 
+    def test_no_name_that_people_choose_is_a_label_of_a_metric(self, app: App) -> None:
+        """A label with as many values as there are sessions would cost whoever stores them more than they tell."""
+        app.add(working_run=77)
+        app.deliver(raw())
+        app.ask("settle", {"report": asdict(report())}, token())
+        text = app.get("/metrics").text
+        assert [name for name in (SESSION, REPOSITORY, "ada", "#42", "issue-42") if name in text] == []
+
+    def test_what_cannot_be_told_stops_nothing(self, app: App) -> None:
+        def broken(fact: object) -> None:
+            raise OSError(f"nobody listens to {fact}")
+
+        app.office.telemetry = Telemetry([broken])
+        app.add(working_run=77)
+        assert app.deliver(raw()).status_code == 202
+        assert app.ask("settle", {"report": asdict(report())}, token()).status_code == 200
+        assert app.state().standing == "waiting"
+
     def test_a_runs_page_opens_with_its_link_only(self, app: App) -> None:
         app.add(working_run=77)
         app.ask("settle", {"report": asdict(report(phases=()))}, token())
