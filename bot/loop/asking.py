@@ -11,7 +11,7 @@ ordered by chance: all parts are built from constants and the journal, each in o
   after an answer that could not be used is it sent as a format too: that costs one cached prefix, and the shape is certain.
 - *Builders alone have tools, and do without repository and excerpts.* With a planner's prefix of 8,800 tokens (bench B9, of
   which a builder needs 800) 30 turns would read $0.024 more on Sonnet 5.5; on Haiku 5.5, which would have to write it first,
-  it is $0.0034 beside a build of $0.018. Tools in every phase (about 1,500 tokens with the vendors' hidden descriptions) save
+  it is $0.0034 beside a build of $0.017. Tools in every phase (about 1,500 tokens with the vendors' hidden descriptions) save
   $0.002 a run where planner and builder are both Sonnet 5.5, cost $0.004 where they are not, which is the default for most
   tickets, and would offer a planner tools that it may not use. All derived from the prices of November 2026.
 """
@@ -76,6 +76,7 @@ def build_request(run: Run, diff: Diff, rates: Rates) -> Request:
                 before=before,
                 max_turns=run.request.settings.max_turns,
                 expiring=0 if long else expected,
+                suite_known=run.baseline is not None and run.baseline.tests.outcome == "pass",
             ),
         ),
         max_output=stage.output,

@@ -40,9 +40,9 @@ def text(conversation: Conversation) -> list[str]:
     return [block.text for message in conversation for block in message.blocks if isinstance(block, ToolResult)]
 
 
-def left_out(conversation: Conversation, rates: Rates = FLAT, expiring: int = 0) -> list[int]:
+def left_out(conversation: Conversation, rates: Rates = FLAT, expiring: int = 0, suite_known: bool = False) -> list[int]:
     """The turns whose results are left out."""
-    results = text(masked(conversation, rates, before=4_000, max_turns=40, expiring=expiring))
+    results = text(masked(conversation, rates, before=4_000, max_turns=40, expiring=expiring, suite_known=suite_known))
     return [number for number, result in enumerate(results) if result.endswith("left out to save space]")]
 
 
@@ -78,20 +78,26 @@ SIZES = st.lists(st.integers(0, 30_000), max_size=25)
 RATES = st.sampled_from((FLAT, CLIFF))
 
 
-@given(SIZES, RATES, st.sampled_from((0, 2, 6)))
-def test_between_two_bites_each_request_begins_with_the_one_before(sizes: list[int], rates: Rates, expiring: int) -> None:
+NAMES = st.sampled_from(("search", "run_checks", "apply_patch"))
+TURNS = st.lists(st.tuples(NAMES, st.integers(0, 30_000)), max_size=25)
+
+
+@given(TURNS, RATES, st.sampled_from((0, 2, 6)), st.booleans())
+def test_between_two_bites_each_request_begins_with_the_one_before(
+    turns: list[tuple[str, int]], rates: Rates, expiring: int, suite_known: bool
+) -> None:
     """And what is left out stays left out: a conversation that grows never gets a result back."""
-    conversation = build(*sizes)
+    conversation = tuple(message for number, (name, size) in enumerate(turns) for message in turn(number, size, name=name))
     before: list[str] = []
     bites = 0
     for end in range(0, len(conversation) + 1, 2):
-        now = text(masked(conversation[:end], rates, before=4_000, max_turns=40, expiring=expiring))
+        now = text(masked(conversation[:end], rates, before=4_000, max_turns=40, expiring=expiring, suite_known=suite_known))
         if now[: len(before)] != before:
             bites += 1
             changed = [new for old, new in zip(before, now, strict=False) if old != new]
             assert all(new.endswith("left out to save space]") for new in changed)
         before = now
-    assert bites <= len(sizes) // 2
+    assert bites <= len(turns) // 2
 
 
 @given(SIZES, RATES)
@@ -143,3 +149,27 @@ def test_after_tests_that_outlast_the_cache_a_bite_costs_nothing() -> None:
     assert left_out(whole, expiring=2) == [0]
     assert left_out(chosen, expiring=2) == []
     assert left_out(chosen, expiring=caching.CHECKS_IN_A_BUILD) == [0]
+
+
+def test_a_bite_waits_for_the_next_gap_where_reading_until_then_is_cheaper_than_rewriting() -> None:
+    """With two gaps to come only a third of the turns count; with one behind, a half; and at a gap a bite is free."""
+    small, large = build(30_000, *[4_000] * 6), build(90_000, *[4_000] * 6)
+    assert [left_out(small), left_out(small, expiring=2)] == [[0], []]
+    assert left_out(large, expiring=2) == [0]
+    between = (*turn(99, 900, name="run_checks"), *build(50_000, *[4_000] * 6))
+    assert left_out(between, expiring=2) == [0, 1]
+    assert left_out(build(50_000, *[4_000] * 6), expiring=2) == []
+
+
+def test_a_suite_that_is_known_is_no_gap_until_a_file_may_have_changed() -> None:
+    """The base's suite passed before the build began, so its answer comes at once."""
+    editor, looks, edits = "str_replace_based_edit_tool", json.dumps({"command": "view"}), json.dumps({"command": "create"})
+    rest = build(*[8_000] * 5)
+    for first, changes in (
+        (turn(8, 30_000), False), (turn(8, 30_000, name=editor, arguments=looks), False),
+        (turn(8, 30_000, name=editor, arguments=edits), True), (turn(8, 30_000, name="apply_patch"), True),
+        (turn(8, 30_000, name="bash"), True), (turn(8, 30_000, name=editor, arguments=json.dumps({"file_text": looks})), True),
+    ):  # fmt: skip
+        conversation = (*first, *rest, *turn(9, 900, name="run_checks"))
+        assert left_out(conversation, expiring=2) == [0]
+        assert left_out(conversation, expiring=2, suite_known=True) == ([0] if changes else [])
