@@ -17,7 +17,7 @@ from bench.task import EDITS, SOURCE, TESTS, Edit, Read, Task, sed
 SUITE_SECONDS = 420.0
 """What a run of the whole suite takes on the stand-in's clock: longer than a short-lived prefix is kept."""
 TURN_SECONDS = 20.0
-"""What every other turn takes."""
+"""What a turn takes beside that."""
 THOUGHT = "What is shown here decides where the dot that counts is looked for, and which callers rely on the first one. " * 11
 """300 tokens of reasoning in every turn, as the stand-in counts."""
 DONE = "get_real_name returns the part after the last dot; a test with four parts holds it."
@@ -105,11 +105,11 @@ def texts(task: Task, steps: Sequence[Step]) -> dict[str, str]:
 
 
 def in_ostlers_tools(task: Task, steps: Sequence[Step] = STEPS) -> list[dict[str, Any]]:
-    """The rules of a build for `bot.demo.vendors`, by turn."""
+    """The rules of a build for `bot.demo.vendors`, by turn. `bench.slow` adds the suite's own time where it is run."""
     files = texts(task, steps)
     rules = []
     for turn, step in enumerate(steps):
-        rules.append(rule(("# Phase IMPLEMENT",), turn, step, _tools(step)))
+        rules.append(rule(("# Phase IMPLEMENT",), turn, step, _tools(step), TURN_SECONDS))
         _carry_out(step, files)
     return [*rules, {"when": {"contains": ["# Phase IMPLEMENT"], "turn": len(steps)}, "reply": {"text": DONE}}]
 
@@ -119,13 +119,13 @@ def in_shell(task: Task, mark: str) -> list[dict[str, Any]]:
     files = texts(task, STEPS)
     rules = []
     for turn, step in enumerate(STEPS):
-        rules.append(rule((mark,), turn, step, [{"name": "bash", "arguments": {"command": _command(step, files)}}]))
+        tools = [{"name": "bash", "arguments": {"command": _command(step, files)}}]
+        rules.append(rule((mark,), turn, step, tools, TURN_SECONDS + SUITE_SECONDS * (step == Check())))
         _carry_out(step, files)
     return [*rules, {"when": {"contains": [mark], "turn": len(STEPS)}, "reply": {"text": DONE}}]
 
 
-def rule(words: Sequence[str], turn: int, step: Step, tools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    passing = SUITE_SECONDS if step == Check() else TURN_SECONDS
+def rule(words: Sequence[str], turn: int, step: Step, tools: Sequence[Mapping[str, Any]], passing: float) -> dict[str, Any]:
     reply = {"thinking": THOUGHT, "text": _said(step), "tools": list(tools), "after": passing}
     return {"when": {"contains": list(words), "turn": turn}, "reply": reply}
 

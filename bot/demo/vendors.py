@@ -2,7 +2,8 @@
 
     python -m bot.demo.vendors SCRIPT.json --port 8123      prints {"anthropic": url, "openai": url} and serves until stopped
 
-`GET /journal` lists the requests so far, `GET /totals` what each model was billed for. Every response says `x-scripted: true`,
+`GET /journal` lists the requests so far, `GET /totals` what each model was billed for; `POST /clock {"seconds": 420}` lets time
+pass for what the vendors keep. Every response says `x-scripted: true`,
 so that nobody takes it for a model's.
 """
 
@@ -79,10 +80,15 @@ def app(books: playbook.Books) -> ASGIApp:
     async def totals(_: Request) -> Response:
         return JSONResponse(books.totals())
 
+    async def clock(request: Request) -> Response:
+        books.now += float((await request.json())["seconds"])
+        return JSONResponse(books.now)
+
     routes = [
         Route("/v1/messages", player(play_anthropic), methods=["POST"]),
         Route("/v1/responses", player(play_openai), methods=["POST"]),
         Route("/journal", journal),
+        Route("/clock", clock, methods=["POST"]),
         Route("/totals", totals),
     ]
     return Scripted(Starlette(routes=routes))
