@@ -86,7 +86,7 @@ def _unread(given: ActionSettings, state: SessionState, why: str, ended: Mapping
     standing = "waiting" if state.artifact else "over"
     changes = {
         "standing": standing, "next_job": str(Job.CONCLUDE), "run_state": str(RunState.DONE_FAILED_POLICY_VIOLATION),
-        "outcome": given.refused or why, "lost": lost,
+        "outcome": given.refused or why, "lost": lost, "waits": "", "needs": 0, "added": 0,
     }  # fmt: skip
     return Report(**kept | changes, workflow_run=given.run_id)
 
@@ -101,6 +101,7 @@ def report_of(given: ActionSettings, state: SessionState, folder: SessionFolder,
     known = had_by(folder, given.run_id)
     lost = ",".join(name for name in died if name in MODEL_JOBS and name not in known)
     standing: Standing = "over" if run.over else "waiting" if waits(run) or given.refused else "working"
+    waiting = None if run.over else run.waiting
     waited = run.waiting.text if run.waiting else ""
     changed = run.changeset is not None and bool(run.changeset.files)
     return Report(
@@ -126,6 +127,9 @@ def report_of(given: ActionSettings, state: SessionState, folder: SessionFolder,
         runs=state.runs,
         earlier=state.earlier,
         lost=lost,
+        waits=waiting.what if waiting else "",
+        needs=waiting.needed if waiting and waiting.what == "shared" else 0,
+        added=state.added,
         died=died,
         phases=tuple(PhaseLine(row.kind, row.state, row.calls, row.cost) for row in phase_rows(run)),
         note=run.request.settings.note,

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from bot.action.settings import ActionSettings
 from bot.core.errors import PolicyError, SetupError, TransientError
+from bot.core.events import AllowanceGiven
 from bot.core.session import SessionState, read_state
 from bot.core.settling import Report
 from bot.github import oidc
 
 SECONDS = 30.0
 TRIES = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """The App's answer to a claim: the session to go on with and what it may spend, or None and why not."""
+
+    state: SessionState | None
+    why: str
+    allowance: AllowanceGiven
 
 
 class Coordinator:
@@ -29,12 +39,14 @@ class Coordinator:
         self.origin = f"{parts.scheme}://{parts.netloc}"
         self._given, self._sleep = given, sleep
 
-    def claim(self) -> tuple[SessionState | None, str]:
-        """The session that this workflow run is to go on with, or None and why not."""
+    def claim(self, limits: Mapping[str, int]) -> Said:
+        """May this workflow run go on? `limits` are micro-dollars by the configuration: of run, session and day, 0 for none."""
         given = self._given
         body = {"issue": given.issue, "session": given.session, "run_id": given.run_id, "run_attempt": given.run_attempt}
-        said = self._ask("claim", body)
-        return (read_state(said.get("state")), "") if said.get("go") is True else (None, str(said.get("why", "")))
+        said = self._ask("claim", {**body, "limits": dict(limits)})
+        if said.get("go") is not True:
+            return Said(None, str(said.get("why", "")), AllowanceGiven(None, ""))
+        return Said(read_state(said.get("state")), "", _allowance(said.get("allowance")))
 
     def settle(self, report: Report) -> SessionState:
         """Tell how the workflow run went; the state after it."""
@@ -64,3 +76,16 @@ class Coordinator:
             if attempt < TRIES:
                 self._sleep(2.0 ** (attempt - 1))
         raise TransientError(f"The App at {self.origin} does not answer ({problem}): see that it runs, then re-run this job.")
+
+
+def _allowance(value: Any) -> AllowanceGiven:
+    """
+    Raises:
+        PolicyError: the answer holds none. It never means one without end.
+    """
+    if not isinstance(value, dict) or value.keys() != {"amount", "cap"} or type(value["cap"]) is not str:
+        raise PolicyError("The App does not say what this workflow run may spend: update the App.")
+    amount = value["amount"]
+    if amount is not None and (type(amount) is not int or amount < 0):
+        raise PolicyError("The App's answer has an allowance that is no amount.")
+    return AllowanceGiven(amount, value["cap"])

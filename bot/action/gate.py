@@ -15,10 +15,20 @@ from bot.action.handover import ALLOWED, CONFIG, MAX_BYTES, encoded, mark, unpac
 from bot.action.outputs import outputs_of, summarise
 from bot.action.settings import ActionSettings
 from bot.config import VENDORS, RepoConfig, Settings, parse_config, run_settings
-from bot.core.budget import MICRO
+from bot.core.budget import LEAST, MICRO
 from bot.core.effects import AskPerson
 from bot.core.errors import BadInput, PolicyError, SetupError
-from bot.core.events import Answered, BudgetRaised, JobLost, OverrunAccepted, RoomFailed, RunRequested, StopRequested
+from bot.core.events import (
+    AllowanceGiven,
+    Answered,
+    BudgetRaised,
+    JobLost,
+    OverrunAccepted,
+    Resumed,
+    RoomFailed,
+    RunRequested,
+    StopRequested,
+)
 from bot.core.jobs import MODEL_JOBS, Job
 from bot.core.selection import triage
 from bot.core.session import SessionState, branch, is_branch_of
@@ -36,24 +46,28 @@ from bot.store.envelope import Key
 from bot.store.journal import Journal
 from bot.store.session import Metadata, SessionFolder
 
-LEAST = MICRO // 100
-"""A run has a budget, be it too small for any call: then it waits for more and says so."""
+UNBOUNDED = AllowanceGiven(None, "")
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What this workflow run is to do: go on in `state`, which is new where nothing was spent or kept so far."""
+    """What this workflow run is to do: go on in `state`, which is new where nothing was spent or kept so far. `problem` is why it
+    may not, which is then told."""
 
     state: SessionState
     intent: Intent
     fresh: bool
+    allowance: AllowanceGiven = UNBOUNDED
+    problem: str = ""
 
 
 def gate(given: ActionSettings, environment: Settings, client: Client) -> dict[str, str]:
     """Decide whether this workflow run goes on, and hand over the session."""
     about = client.get("")
     found = facts.issue(client, given.issue)
-    claim = _claimed(given, client, about, found) if given.coordinator else _claimed_here(given, client, about, found)
+    claim = (
+        _claimed(given, environment, client, about, found) if given.coordinator else _claimed_here(given, client, about, found)
+    )
     if isinstance(claim, Refusal):
         print(f"Nothing to do: {claim.why}.", flush=True)
         summarise(given, None, f"Nothing to do: {claim.why}.")
@@ -79,21 +93,38 @@ def gate(given: ActionSettings, environment: Settings, client: Client) -> dict[s
 # --- may it go on? ---
 
 
-def _claimed(given: ActionSettings, client: Client, about: Mapping[str, Any], found: IssueFacts) -> Claim | Refusal:
+def _claimed(
+    given: ActionSettings, environment: Settings, client: Client, about: Mapping[str, Any], found: IssueFacts
+) -> Claim | Refusal:
     """By the App's word; what was labelled is looked at here all the same."""
-    state, why = Coordinator(given).claim()
+    limits, problem = _limits(given, environment, client, about)
+    said = Coordinator(given).claim(limits)
+    state = said.state
     if state is None:
-        return Refusal(why or "the App says no")
+        return Refusal(said.why or "the App says no")
     if (state.repo_id, state.issue) != (about["id"], given.issue):
         return Refusal("the App speaks of another issue")
     if state.artifact:
-        return Claim(state, Intent("start", state.session, state.requested_by), fresh=False)
+        return Claim(state, Intent("start", state.session, state.requested_by), False, said.allowance, problem)
     intent = started(about["id"], found)
     if isinstance(intent, Refusal):
         return intent
     if intent.session != state.session:
         return Refusal("the label was set again since")
-    return Claim(state, intent, fresh=True)
+    return Claim(state, intent, True, said.allowance, problem)
+
+
+def _limits(given: ActionSettings, environment: Settings, client: Client, about: Mapping[str, Any]) -> tuple[dict[str, int], str]:
+    """The caps that the App has to keep, in micro-dollars (0 for none), as the default branch has them now: sessions share
+    them, whenever each began. Where they cannot be read, why: then nothing goes on."""
+    try:
+        config = parse_config(_config(client, given.config_path, str(about["default_branch"])), given.config_path)
+        run = run_settings(environment, config, given.max_cost, vendors=VENDORS).max_cost
+    except (BadInput, SetupError) as error:
+        return {"run": LEAST, "session": 0, "day": 0}, str(error)
+    budget = config.budget
+    session, day = (int(amount * MICRO) if amount else 0 for amount in (budget.session, budget.day))
+    return {"run": run, "session": session, "day": day}, ""
 
 
 def _claimed_here(given: ActionSettings, client: Client, about: Mapping[str, Any], found: IssueFacts) -> Claim | Refusal:
@@ -171,15 +202,15 @@ def _begin(
 ) -> dict[str, str]:
     """Freeze the ticket and begin the journal. What is wrong with them ends the run with its reason, for people to read."""
     base = claim.state.base_sha or client.get(f"commits/{about['default_branch']}")["sha"]
-    raw, problem, config = None, "", parse_config(None)
+    raw, problem, config = None, claim.problem, parse_config(None)
     try:
         raw = _config(client, given.config_path, base)
         config = parse_config(raw, given.config_path)
-        _refuse_what_no_job_holds(config, given.config_path)
+        _refuse_what_no_job_holds(config, given)
         ticket = _ticket(found)
     except (BadInput, PolicyError, SetupError) as error:
         problem, ticket = str(error), Ticket(f"#{found.number}", "", f"#{found.number}", "")
-    settings = run_settings(environment, config, given.max_cost, vendors=VENDORS, repeat_proof=True)
+    settings = _with(run_settings(environment, config, given.max_cost, vendors=VENDORS, repeat_proof=True), claim.state.added)
     state = replace(claim.state, base_sha=base, task_digest=ticket.digest)
     request = RunRequested(state.session, "run-01", ticket, base, settings, secrets.token_hex(6), state.branch)
     folder = _folder(given, raw, request, str(about["full_name"]))
@@ -187,6 +218,7 @@ def _begin(
     driver = Driver(journal, lambda run, effect: None, lambda run, effect: False)
     driver.feed(request)
     _give_up_lost(driver, state)
+    _allow(driver, claim.allowance)
     if problem:
         driver.feed(RoomFailed("PrepareWorkspace", "environment", problem), journal.records[-1].seq)
     return _handed_over(given, driver, journal, taken(state, given.run_id, utc_now()))
@@ -227,6 +259,8 @@ def _folder(given: ActionSettings, raw: bytes | None, request: RunRequested, rep
 def _go_on(given: ActionSettings, environment: Settings, client: Client, claim: Claim) -> dict[str, str]:
     """Take up the journal where it was left, and record what was said since."""
     state = claim.state
+    if claim.problem:
+        return _refused(given, state, claim.problem)
     try:
         folder = unpack(given, _left(client, state), state.journal_head, exact=True)
     except (PolicyError, SetupError) as error:
@@ -234,16 +268,23 @@ def _go_on(given: ActionSettings, environment: Settings, client: Client, claim: 
     journal = Journal(folder.journal_path, utc_now)
     driver = Driver(journal, lambda run, effect: None, lambda run, effect: False)
     _give_up_lost(driver, state)
-    if claim.intent.verb == "retry":
+    if claim.intent.verb in ("retry", "budget"):
         state = replace(state, restarts=0)
+    if claim.intent.amount:  # beside an App it stands in the state
+        intent = claim.intent
+        state = replace(
+            state, added=state.added + intent.amount, added_by=intent.by, added_why=intent.reason, added_for=intent.comment
+        )
     if claim.intent.verb == "stop" or state.stopped_by:
         if not driver.run.over:
             driver.feed(StopRequested(state.stopped_by or claim.intent.by))
     elif driver.run.over and driver.run.state != "DONE_SUCCESS":
         old = driver.run.request
-        request = replace(old, settings=_budget_now(given, environment, client, old.settings, state.spent))
-        journal, driver, state = _again(given, request, journal, state)
+        settings = _with(_budget_now(given, environment, client, old.settings, state.spent), state.added)
+        journal, driver, state = _again(given, replace(old, settings=settings), journal, state)
+        _allow(driver, claim.allowance)
     else:
+        _allow(driver, claim.allowance)
         _answer(given, environment, driver, state, claim.intent, client)
     return _handed_over(given, driver, journal, taken(state, given.run_id, utc_now()))
 
@@ -291,31 +332,61 @@ def _answer(
 ) -> None:
     """What a person said for what the run waits for."""
     waiting = driver.run.waiting
+    _raise(given, environment, driver, state, intent, client)
     if waiting is None:
         return
     digest, by = (intent.digest, intent.by) if intent.verb == "approve" else (state.approved_digest, state.approved_by)
     if waiting.what == "approval" and digest == waiting.digest:
         driver.answer(Answered(waiting.digest, "approved", by), AskPerson)
     elif waiting.what == "overrun":  # nobody but a person has a session go on that waits
-        driver.feed(OverrunAccepted(intent.by, "asked to go on after the stop"))
-    elif waiting.what == "budget":
-        cap = _budget_now(given, environment, client, driver.run.request.settings, state.earlier).max_cost
-        if cap > driver.run.ledger.run_cap:
-            driver.feed(BudgetRaised(cap, intent.by))
+        by, why = (state.added_by, state.added_why) if state.added else (intent.by, "")
+        driver.feed(OverrunAccepted(by, why or "asked to go on after the stop"))
+    elif waiting.what == "shared":
+        driver.feed(Resumed(intent.by))
 
 
-def _refuse_what_no_job_holds(config: RepoConfig, path: str) -> None:
+def _raise(
+    given: ActionSettings, environment: Settings, driver: Driver, state: SessionState, intent: Intent, client: Client
+) -> None:
+    """More money: what a person added, or what the default branch's configuration has by now for a run that ran out."""
+    run = driver.run
+    now = run.ledger.run_cap if run.strategy else run.request.settings.max_cost
+    cap = now + state.added
+    if run.waiting and run.waiting.what == "budget":
+        cap = max(cap, _budget_now(given, environment, client, run.request.settings, state.earlier).max_cost)
+    if cap > now and not run.over:
+        by, why = (state.added_by, state.added_why) if state.added else (intent.by, "")
+        driver.feed(BudgetRaised(cap, by, why))
+
+
+def _allow(driver: Driver, allowance: AllowanceGiven) -> None:
+    """What the App set aside for this workflow run takes the place of what it had set aside for the one before."""
+    if not driver.run.over and (allowance.amount is not None or driver.run.allowance is not None):
+        driver.feed(allowance)
+
+
+def _with(settings: RunSettings, added: int) -> RunSettings:
+    """`settings` with so much more money; where one call may cost all of it, still so."""
+    whole = settings.call_cap == settings.max_cost
+    return replace(settings, max_cost=settings.max_cost + added, call_cap=settings.call_cap + (added if whole else 0))
+
+
+def _refuse_what_no_job_holds(config: RepoConfig, given: ActionSettings) -> None:
     """
     Raises:
         SetupError: a limit that runs share, which machines of one job each cannot keep. It is not left out in silence.
     """
-    keys = {"budget.session": config.budget.session, "budget.day": config.budget.day}
-    keys |= {f"quotas.{vendor}": getattr(config.quotas, vendor) for vendor in VENDORS}
-    if named := [key for key, value in keys.items() if value is not None]:
-        raise SetupError(
-            f"{path}: {named[0]} is a limit that runs share, and Actions jobs share none: it holds for `ostler run` on one "
-            "machine. Here `budget.money` bounds all runs of a session; take the key out."
-        )
+    quotas = {f"quotas.{vendor}": getattr(config.quotas, vendor) for vendor in VENDORS}
+    money = {"budget.session": config.budget.session, "budget.day": config.budget.day}
+    for key, value in (quotas if given.coordinator else money | quotas).items():
+        if value is not None:
+            who = (
+                "the App sets money aside for jobs, not tokens" if given.coordinator else "Actions jobs without an App share none"
+            )
+            raise SetupError(
+                f"{given.config_path}: {key} is a limit that runs share, and {who}: it holds for `ostler run` on one machine. "
+                "Here `budget.money` bounds all runs of a session; take the key out."
+            )
 
 
 def _budget_now(given: ActionSettings, environment: Settings, client: Client, old: RunSettings, gone: int) -> RunSettings:

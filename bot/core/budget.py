@@ -16,6 +16,10 @@ MICRO = 1_000_000
 """Micro-dollars in a dollar, and tokens in the unit that prices are quoted for."""
 RUNNER, RUNNER_MINUTES = "GitHub Actions", "CI"
 """In charges for minutes of jobs: who bills them, and their kind."""
+LEAST = MICRO // 100
+"""The least that a run has, be it too little for any call: then it waits for more and says so."""
+LOST = "LOST"
+"""The kind of what a lost job may have spent."""
 Unit = Literal["money", "tokens"]
 
 
@@ -262,7 +266,7 @@ class Ledger:
     def lose_job(self, call: str, job: str, amount: int) -> Ledger:
         """A job that may have spent up to `amount` left no account of it: as much of that as the cap still holds is spent."""
         taken = max(0, min(amount, self.run_cap - self.committed))
-        return replace(self, charges=(*self.charges, Charge(call, "LOST", "", f"{job} job", "unknown", taken, lost=True)))
+        return replace(self, charges=(*self.charges, Charge(call, LOST, "", f"{job} job", "unknown", taken, lost=True)))
 
     def release(self, call: str) -> Ledger:
         """The vendor certainly billed nothing: the reservation is free again."""

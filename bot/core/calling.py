@@ -16,7 +16,7 @@ from bot.core.phases import Kind, Role, stage_of
 from bot.core.recovery import Retry, Stop, Switch, decide
 from bot.core.run import Call, Run, Step, Waiting
 from bot.core.selection import Choice, ModelId, apart, substitute
-from bot.core.spending import out_of_money, over_caps, paused, quota_short
+from bot.core.spending import allowance_left, out_of_money, over_caps, paused, quota_short
 
 MAX_UNUSABLE = 3
 BYTES_PER_TOKEN = 4
@@ -81,7 +81,7 @@ def priced(run: Run, event: CallPriced) -> Step:
         output_wanted=stage.output,
         output_floor=stage.floor,
         finishing=phase.kind is Kind.REVIEW,
-        shared=event.shared,
+        shared=(*event.shared, *allowance_left(run)),
     )
     if isinstance(answer, Shortfall):
         return out_of_money(run, answer)

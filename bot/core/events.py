@@ -178,6 +178,15 @@ class Resumed:
 
 
 @dataclass(frozen=True, slots=True)
+class AllowanceGiven:
+    """The App set `amount` micro-dollars aside for what the run spends in this workflow run, lost jobs left out; `cap` is the
+    shared cap that has no more. None: no cap is shared."""
+
+    amount: int | None
+    cap: str
+
+
+@dataclass(frozen=True, slots=True)
 class Delivered:
     """The branch stands. `pull` is the number of its pull request, 0 where there is none."""
 
@@ -243,6 +252,7 @@ Event = (
     | BudgetRaised
     | OverrunAccepted
     | Resumed
+    | AllowanceGiven
     | Delivered
     | RoomFailed
     | JobBegan

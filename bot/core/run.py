@@ -9,7 +9,7 @@ from typing import Literal
 
 from bot.core import machines
 from bot.core.answers import Approach, Audit, EdgeCases, ObjectionAnswer, Plan, PlanReview, Spec
-from bot.core.budget import Ledger
+from bot.core.budget import Cap, Ledger
 from bot.core.changeset import Changeset, canonical
 from bot.core.conversation import Conversation
 from bot.core.effects import Effect
@@ -109,6 +109,7 @@ class Run:
     `tree` is git's id of the worktree as it should be; whoever resumes puts the files back to it. `pending` is the effect whose
     answer is still to come. `contract` is the digest that the plan passed its gate with: a budget raised later does not
     change what was approved. `left` are vendors that were given up because they did not answer or their quota was short.
+    `allowance` is what the App lets it spend, where an App does.
     """
 
     request: RunRequested
@@ -138,6 +139,7 @@ class Run:
     jobs: tuple[JobBegan, ...] = ()
     lost: tuple[JobLost, ...] = ()
     overruns: tuple[Overrun, ...] = ()
+    allowance: Cap | None = None
     left: tuple[str, ...] = ()
     outcome: str = ""
     pending: Effect | None = None

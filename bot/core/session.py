@@ -36,7 +36,10 @@ class SessionState:
     the hash of the journal's last record; `artifact` the id of the artifact that holds the journal, made by `artifact_run`.
     `working_run` is the workflow run that goes on (0: none); `restarts` counts those that ended without progress since a
     person's last word. `runs` counts the session's runs, `earlier` is what those before the present one spent, which `spent`
-    includes; `lost` names the jobs whose journal is gone and whose money the next one has to give up. Times are UTC, ISO 8601.
+    includes; `lost` names the jobs whose journal is gone and whose money the next one has to give up. `waits` is what the run
+    waits for, as `Waiting` has it; `needs` is what a cap that sessions share has to have left before it goes on. `added` is what
+    people raised the cap by since a run took it up: `added_by` whom and why last, in the comment `added_for` (0: by a button).
+    Times are UTC, ISO 8601.
     """
 
     repo_id: int
@@ -68,6 +71,12 @@ class SessionState:
     runs: int = 1
     earlier: int = 0
     lost: str = ""
+    waits: str = ""
+    needs: int = 0
+    added: int = 0
+    added_by: str = ""
+    added_why: str = ""
+    added_for: int = 0
     cap: int = 0
     spent: int = 0
     budget_line: str = ""

@@ -14,6 +14,8 @@ from bot.core.session import SessionState, Standing
 
 MAX_RESTARTS = 2
 """How often a session whose jobs die is begun again before a person has to look."""
+RAISABLE = ("budget", "overrun")
+"""What a run may wait for that more money has it go on from."""
 SHOWN = 120
 """Characters of a title."""
 
@@ -33,7 +35,8 @@ class PhaseLine:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the last job of a workflow run tells. `died` names jobs that ended without finishing; the rest is as in the state."""
+    """What the last job of a workflow run tells. `died` names jobs that ended without finishing, `added` is what the run took up
+    of the state's; the rest is as in the state."""
 
     session: str
     issue: int
@@ -57,6 +60,9 @@ class Report:
     runs: int = 1
     earlier: int = 0
     lost: str = ""
+    waits: str = ""
+    needs: int = 0
+    added: int = 0
     died: tuple[str, ...] = ()
     phases: tuple[PhaseLine, ...] = ()
     note: str = ""
@@ -92,7 +98,8 @@ def _phase(value: Any) -> PhaseLine:
 def settle(state: SessionState, report: Report, at: str) -> SessionState:
     """The state after `report`.
 
-    Told twice, it is the same state. A job that died is begun again, `MAX_RESTARTS` times without progress.
+    Told twice, it is the same state. A job that died is begun again, `MAX_RESTARTS` times without progress. A run that ran out
+    of money while somebody raised its cap goes on.
 
     Raises:
         PolicyError: the report is another session's, of a workflow run that is not the session's, or forgets money.
@@ -108,12 +115,14 @@ def settle(state: SessionState, report: Report, at: str) -> SessionState:
     moved = report.journal_head != state.journal_head and not report.died
     restarts = 0 if moved else state.restarts + 1
     tired = report.standing == "working" and restarts > MAX_RESTARTS
+    more = report.standing == "waiting" and report.waits in RAISABLE and state.added > report.added
     shared = {name: value for name, value in asdict(report).items() if name in _SHARED}
     return replace(
         state,
         **shared,
-        standing="waiting" if tired else report.standing,
+        standing="waiting" if tired else "working" if more else report.standing,
         outcome=_tired(report) if tired else report.outcome,
+        added=max(0, state.added - report.added),
         restarts=restarts,
         working_run=0,
         seq=state.seq + 1,
@@ -122,7 +131,11 @@ def settle(state: SessionState, report: Report, at: str) -> SessionState:
     )
 
 
-_SHARED = {field.name for field in fields(Report)} & {field.name for field in fields(SessionState)} - {"standing", "outcome"}
+_SHARED = {field.name for field in fields(Report)} & {field.name for field in fields(SessionState)} - {
+    "standing",
+    "outcome",
+    "added",
+}
 
 
 def _tired(report: Report) -> str:
@@ -156,12 +169,17 @@ class View:
 
 STOP = Button("Stop", "End this session; nothing is delivered", "stop")
 RETRY = Button("Retry", "Go on from where it stopped", "retry")
+ADD = Button("Add $2", "Raise the cap by $2 and go on", "budget")
 
 _WORK = {Job.PLAN: "Planning", Job.POST: "Posting the plan", Job.BUILD: "Building", Job.PROVE: "Proving", Job.AUDIT: "Auditing"}
 
 
 def approval_waits(state: SessionState) -> bool:
     return state.standing == "waiting" and state.next_job == Job.POST and bool(state.plan_digest)
+
+
+def waits_for_money(state: SessionState) -> bool:
+    return state.standing == "waiting" and state.waits in RAISABLE
 
 
 def view(state: SessionState) -> View:
@@ -173,7 +191,9 @@ def view(state: SessionState) -> View:
         approve = Button("Approve the plan", f"Approve exactly the plan {digest}", f"approve-{digest}")
         return View("completed", "action_required", f"Plan {digest} waits for approval", (approve, STOP))
     if state.standing == "waiting":
-        return View("completed", "action_required", _title("Waits for a person", state.outcome), (RETRY, STOP))
+        what = "Waits for room" if state.waits == "shared" else "Waits for a person"
+        more = (ADD,) if waits_for_money(state) else ()
+        return View("completed", "action_required", _title(what, state.outcome), (*more, RETRY, STOP))
     if state.run_state == RunState.DONE_SUCCESS:
         verified = "not verified" not in state.outcome
         said = f"Pull request #{state.pull}" if state.pull else "Nothing to change"

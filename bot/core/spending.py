@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from bot.core.budget import Left, Shortfall, dollars
+from bot.core.budget import LOST, Cap, Left, Shortfall, dollars
 from bot.core.errors import BugError
-from bot.core.events import BudgetRaised, OverrunAccepted, Resumed
+from bot.core.events import AllowanceGiven, BudgetRaised, OverrunAccepted, Resumed
 from bot.core.flow import BEGINNINGS
 from bot.core.limits import over, run_caps
 from bot.core.machines import PhaseState, RunState
@@ -35,7 +35,7 @@ def out_of_money(run: Run, short: Shortfall) -> Step:
             f"The {short.cap} cap leaves {dollars(short.left)}, and the next call may cost {dollars(short.needed)}. "
             "All work so far is kept: go on when there is room again, or raise that cap."
         )
-        return paused(run, Waiting("shared", text))
+        return paused(run, Waiting("shared", text, needed=short.needed))
     needed = cap_needed(run, short.needed)
     text = (
         f"The {short.cap} cap leaves {dollars(short.left)}, and the next call may cost {dollars(short.needed)}. "
@@ -70,11 +70,17 @@ def _expect(run: Run, *what: str) -> None:
 
 
 def budget_raised(run: Run, event: BudgetRaised, ask: Ask) -> Step:
-    """Go on where the money ran out, under a higher cap."""
-    _expect(run, "budget")
-    if event.max_cost <= run.compiled.run_cap:
+    """A higher cap, under which a run whose money ran out goes on."""
+    settings, strategy = run.request.settings, run.strategy
+    before = strategy.run_cap if strategy else settings.max_cost
+    if event.max_cost <= before:
         raise BugError("a cap can only be raised")
-    strategy = run.compiled.with_cap(event.max_cost)
+    raised = Overrun("money", event.by, event.reason, before, event.max_cost)
+    run = replace(run, overruns=(*run.overruns, raised))
+    if strategy is None:
+        settings = replace(settings, max_cost=event.max_cost, call_cap=max(settings.call_cap, event.max_cost))
+        return _as_before(replace(run, request=replace(run.request, settings=settings)))
+    strategy = strategy.with_cap(event.max_cost)
     ledger = replace(
         run.ledger,
         run_cap=strategy.run_cap,
@@ -82,8 +88,8 @@ def budget_raised(run: Run, event: BudgetRaised, ask: Ask) -> Step:
         finish_reserve=strategy.finish_reserve,
         phase_caps=strategy.phase_caps,
     )
-    raised = Overrun("money", event.by, event.reason, run.compiled.run_cap, event.max_cost)
-    return _go_on(replace(run, strategy=strategy, ledger=ledger, overruns=(*run.overruns, raised)), ask)
+    run = replace(run, strategy=strategy, ledger=ledger)
+    return _go_on(run, ask) if run.waiting and run.waiting.what == "budget" else _as_before(run)
 
 
 def overrun_accepted(run: Run, event: OverrunAccepted, ask: Ask) -> Step:
@@ -99,6 +105,26 @@ def resumed(run: Run, event: Resumed, ask: Ask) -> Step:
     """Look again at what was in the way."""
     _expect(run, "shared")
     return _go_on(run, ask)
+
+
+def allowance_given(run: Run, event: AllowanceGiven) -> Step:
+    """From here on the run spends no more than that. An allowance takes the place of the one before."""
+    cap = None if event.amount is None else Cap(event.cap, "allowance", _by_calls(run) + event.amount)
+    return _as_before(replace(run, allowance=cap))
+
+
+def allowance_left(run: Run) -> tuple[Left, ...]:
+    return (Left(run.allowance, _by_calls(run)),) if run.allowance else ()
+
+
+def _by_calls(run: Run) -> int:
+    """What calls have spent or reserved: a lost job's money has an allowance of its own."""
+    return run.ledger.committed - run.ledger.spent_on(LOST)
+
+
+def _as_before(run: Run) -> Step:
+    """What was to be done is still to be done."""
+    return run, (run.pending,) if run.pending is not None else ()
 
 
 def _go_on(run: Run, ask: Ask) -> Step:

@@ -187,7 +187,7 @@ def _to_come(limits: Mapping[str, Limit], kinds: Iterable[Use], left: Iterable[s
 
 def _stop_loss(given: Thresholds, used: Fraction, coming: Fraction, *, near_done: bool) -> tuple[Action, tuple[str, ...]]:
     stop = Fraction(given.stop_loss)
-    offer = "`/ostler budget <n> <reason>` lets it go on"
+    offer = "`/ostler budget +2 <reason>` lets it go on"
     if used > stop:
         return "block", (f"over the stop-loss of {percent(stop)}%: {offer}",)
     if near_done and used <= Fraction(given.near_done):

@@ -26,6 +26,7 @@ from bot.core.effects import (
 )
 from bot.core.errors import BugError
 from bot.core.events import (
+    AllowanceGiven,
     Answered,
     BaselineRan,
     BudgetRaised,
@@ -61,6 +62,7 @@ _HANDLERS: dict[type[Any], Callable[[Run, Any], Step]] = {
     BudgetRaised: lambda run, event: spending.budget_raised(run, event, calling.ask),
     OverrunAccepted: lambda run, event: spending.overrun_accepted(run, event, calling.ask),
     Resumed: lambda run, event: spending.resumed(run, event, calling.ask),
+    AllowanceGiven: spending.allowance_given,
     FixersRan: building.fixers_ran,
     ToolsUsed: building.tools_used,
     ChangesetTaken: building.changeset_taken,
@@ -89,7 +91,7 @@ _ANSWERS: dict[type[Any], tuple[type[Any], ...]] = {
     Deliver: (Delivered,),
 }
 """What may answer each effect, apart from a `RoomFailed` that names it."""
-_UNASKED = (Answered, BudgetRaised, OverrunAccepted, Resumed, StopRequested, JobBegan, JobEnded, JobLost)
+_UNASKED = (Answered, BudgetRaised, OverrunAccepted, Resumed, AllowanceGiven, StopRequested, JobBegan, JobEnded, JobLost)
 """What may come at any time; the handlers look whether it fits."""
 
 

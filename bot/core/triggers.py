@@ -11,18 +11,26 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from bot.core.budget import LEAST, MICRO
+from bot.core.inert import plain
 from bot.core.run import short
 from bot.core.session import LABEL, STOP_LABEL, SessionState, asked_at, session_id
+from bot.core.settling import waits_for_money
 
-Verb = Literal["start", "approve", "retry", "stop", "status", "help"]
-PERSONS_VERBS: tuple[Verb, ...] = ("approve", "retry", "stop", "status", "help")
+Verb = Literal["start", "approve", "retry", "budget", "stop", "status", "help"]
+PERSONS_VERBS: tuple[Verb, ...] = ("approve", "retry", "budget", "stop", "status", "help")
 WRITERS = ("admin", "write")
 OPEN_TO_ALL: tuple[Verb, ...] = ("status", "help")
 VOID = (
     "The issue was edited after it was labelled, so the plan is not for what it says now and cannot be approved: take the label "
     f"`{LABEL}` off and put it on again."
 )
-_COMMAND = re.compile(r"/ostler(?:[ \t]+(?P<verb>[a-z-]+)(?:[ \t]+(?P<argument>\S+))?)?[ \t]*\r?")
+MOST = 10_000 * MICRO
+"""The most that a cap can be, in micro-dollars; the configuration takes no more either."""
+WORDS = 200
+"""Characters of a reason that are kept."""
+_COMMAND = re.compile(r"/ostler(?:[ \t]+(?P<verb>[a-z-]+)(?:[ \t]+(?P<argument>\S+)(?P<reason>[ \t].*)?)?)?[ \t]*\r?")
+_AMOUNT = re.compile(r"\+\$?([0-9]{1,5})(?:\.([0-9]{1,6}))?")
 _DIGEST = re.compile(r"[0-9a-f]{8,64}")
 
 
@@ -65,22 +73,28 @@ class IssueFacts:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a person typed or pressed. `edited` is whether it was changed after it was sent; `argument` a digest or empty."""
+    """What a person typed or pressed. `edited` is whether it was changed after it was sent; `argument` a digest, an amount with
+    its reason, or empty; `comment` where it stands, 0 for a button."""
 
     verb: Verb
     argument: str
     actor: Actor
     edited: bool = False
+    comment: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What is to be done, for whom, in which session."""
+    """What is to be done, for whom, in which session. `amount` is micro-dollars that the cap is raised by, `comment` where it was
+    asked for."""
 
     verb: Verb
     session: str
     by: str
     digest: str = ""
+    amount: int = 0
+    reason: str = ""
+    comment: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +106,27 @@ class Refusal:
 
 
 def command(body: str) -> tuple[Verb, str] | None:
-    """Verb and argument of a comment whose first line is `/ostler VERB [ARGUMENT]`; None where it is no command of ours."""
+    """Verb and argument of a comment whose first line is `/ostler VERB [ARGUMENT]`; None where it is no command of ours. Only
+    `budget` takes more than one word, an amount and a reason, with one space between them."""
     first = body.split("\n", 1)[0]
     match = _COMMAND.fullmatch(first)
     if match is None:
         return None
     verb = match["verb"] or "help"
+    reason = (match["reason"] or "").strip()
     for known in PERSONS_VERBS:
-        if verb == known:
-            return known, match["argument"] or ""
+        if verb == known and (known == "budget" or not reason):
+            return known, f"{match['argument'] or ''} {reason}".strip()
     return None
+
+
+def amount_of(text: str) -> int | None:
+    """`+2`, `+2.50` or `+$2` in micro-dollars; None where it is no amount from a cent to 10,000 dollars."""
+    match = _AMOUNT.fullmatch(text)
+    if match is None:
+        return None
+    amount = int(match[1]) * MICRO + int((match[2] or "").ljust(6, "0"))
+    return amount if LEAST <= amount <= MOST else None
 
 
 def may_write(actor: Actor) -> bool:
@@ -156,6 +181,8 @@ def commanded(asked: Asked, state: SessionState | None, *, edited: bool = False)
 def _in_session(asked: Asked, state: SessionState) -> Intent | Refusal:
     if asked.verb == "approve":
         return _approved(asked, state)
+    if asked.verb == "budget":
+        return _raised(asked, state)
     if asked.verb == "retry" and state.standing == "waiting" and state.next_job == "post":
         return Refusal("the plan waits for approval", "The plan waits for approval, not for another try: see its comment.")
     if asked.verb == "retry" and state.standing == "over" and state.run_state == "DONE_SUCCESS":
@@ -175,6 +202,32 @@ def _approved(asked: Asked, state: SessionState) -> Intent | Refusal:
             "another digest", f"That is not the digest of the plan that is posted: `/ostler approve {short(wanted)}` approves it."
         )
     return Intent("approve", state.session, asked.actor.login, wanted)
+
+
+def raised_before(state: SessionState, comment: int) -> bool:
+    """Whether this was done already: a comment counts once, a button (0) while it is shown."""
+    return comment <= state.added_for if comment else not waits_for_money(state)
+
+
+def _raised(asked: Asked, state: SessionState) -> Intent | Refusal:
+    """So many dollars more for a session that is not over."""
+    word, _, reason = asked.argument.partition(" ")
+    amount = amount_of(word)
+    if amount is None:
+        how = "Say how many dollars more and why, such as `/ostler budget +2 the tests are slow`: from +0.01 to +10000."
+        return Refusal("no amount", how)
+    if raised_before(state, asked.comment):
+        return Refusal("done already")
+    if state.standing == "over":
+        return Refusal("the session is over", "The session is over: its budget cannot be raised any more.")
+    if state.standing == "waiting" and state.waits == "shared":
+        return Refusal(
+            "a shared cap is in the way",
+            "A cap that sessions share is in the way, not this session's own: more money does not help.",
+        )
+    if max(state.cap, state.spent) + state.added + amount > MOST:
+        return Refusal("too much", "A session's budget is at most 10,000 dollars: raise it by less.")
+    return Intent("budget", state.session, asked.actor.login, amount=amount, reason=plain(reason, WORDS), comment=asked.comment)
 
 
 def moment(at: str) -> datetime:

@@ -55,7 +55,7 @@ def asked(client: Client, number: int, comment_id: int) -> Asked | None:
     if words is None or not str(comment["issue_url"]).endswith(f"/issues/{number}"):
         return None
     edited = comment["updated_at"] != comment["created_at"]
-    return Asked(words[0], words[1], actor(client, comment.get("user")), edited)
+    return Asked(words[0], words[1], actor(client, comment.get("user")), edited, comment_id)
 
 
 def stopped(client: Client, number: int, since: str) -> str | None:

@@ -293,7 +293,7 @@ def _headline(state: SessionState, seconds: float | None, *, mention: bool = Tru
     if approval_waits(state):
         return f"{who} waits for approval of plan `{short(state.plan_digest)}`"
     if state.standing == "waiting":
-        return f"{who} waits for a person"
+        return f"{who} waits for {'room under a cap that sessions share' if state.waits == 'shared' else 'a person'}"
     if state.standing == "working":
         return f"Working on {who}"
     if state.run_state == RunState.DONE_SUCCESS:

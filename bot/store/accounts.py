@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -34,6 +34,10 @@ _BOOK = sa.text(
 _ADD = sa.text(
     "insert into accounts (account, unit, held) values (:account, :unit, :amount)"
     " on conflict (account, unit) do update set held = accounts.held + excluded.held returning held"
+)
+_TELL = sa.text(
+    "insert into accounts (account, unit, held, most) values (:account, :unit, 0, :most)"
+    " on conflict (account, unit) do update set most = excluded.most"
 )
 _SERVE = sa.text(
     "insert into services (name, full_at, standing, count, until, probed) values (:name, 0, 'closed', 0, 0, 0)"
@@ -119,6 +123,49 @@ class Accounts:
             if cap.unit not in found or left < found[cap.unit][1]:
                 found[cap.unit] = (cap, left)
         return found
+
+    # --- allowances: bookings of many calls ---
+
+    def tell(self, caps: Sequence[Cap]) -> None:
+        """Remember what these accounts may hold, for who asks `limits` later; 0 is no limit."""
+        with self._database.begin() as connection:
+            for cap in sorted(caps, key=lambda cap: (cap.account, cap.unit)):
+                connection.execute(_TELL, {"account": cap.account, "unit": cap.unit, "most": cap.limit})
+
+    def limits(self, names: Collection[str]) -> tuple[Cap, ...]:
+        """The caps on money of those of these accounts that were told one."""
+        of = sa.select(accounts).where(accounts.c.account.in_(names), accounts.c.unit == "money", accounts.c.most > 0)
+        with self._database.begin() as connection:
+            found = connection.execute(of.order_by(accounts.c.account)).all()
+        return tuple(Cap(row.account.partition(":")[0], row.account, int(row.most)) for row in found)
+
+    def booked(self, key: str) -> int | None:
+        """The micro-dollars of an open booking."""
+        with self._database.begin() as connection:
+            found: int | None = connection.scalar(sa.select(bookings.c.money).where(bookings.c.key == key, bookings.c.open))
+        return found
+
+    def bill(self, prefix: str, total: int, key: str, caps: Sequence[Cap], at: float) -> None:
+        """Make all bookings under `prefix` add up to `total` micro-dollars and close them. Twice is once.
+
+        What is not billed yet goes to the open ones: the oldest takes as much as it holds, the newest the rest. Where none is
+        open it is booked as `key` under `caps`, also past their limits: it was spent.
+        """
+        under = sa.select(bookings).where(bookings.c.key.startswith(prefix, autoescape=True)).with_for_update()
+        moves = Counter[Place]()
+        with self._database.begin() as connection:
+            found = connection.execute(under.order_by(bookings.c.at, bookings.c.key)).all()
+            rest = max(0, _checked(total) - sum(row.money for row in found if not row.open))
+            waiting = [row for row in found if row.open]
+            if rest and not waiting:
+                _insert(connection, key, _places(caps), 0, 0, at, is_open=False)
+                waiting = [connection.execute(_one(key)).one()]
+                rest += waiting[0].money
+            for row in waiting:
+                taken = rest if row is waiting[-1] else min(rest, row.money)
+                moves.update(_change(connection, row, taken, 0))
+                rest -= taken
+            _move(connection, moves)
 
     def _close(self, key: str, money: int, tokens: int) -> None:
         with self._database.begin() as connection:

@@ -21,7 +21,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from bot.core.errors import SetupError
 
-SCHEMA = 2
+SCHEMA = 3
 BUSY_SECONDS = 10
 _CLAIMS = 7_404_715
 """The number of the advisory lock that claims take in Postgres. SQLite has one writer at a time anyway."""
@@ -105,6 +105,7 @@ accounts = Table(
     Column("account", String(300), primary_key=True),
     Column("unit", String(10), primary_key=True),  # money, tokens
     Column("held", BigInteger, nullable=False),  # billed and reserved, in micro-dollars or tokens
+    Column("most", BigInteger, nullable=False, server_default="0"),  # the limit that was told last; 0 for none
 )
 
 bookings = Table(

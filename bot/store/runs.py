@@ -1,7 +1,8 @@
 """The App's sessions: one row each, changed only by compare-and-set on the sequence number of the state.
 
 A row's *lane* says what is next: `new` (no branch yet), `queued`, `dispatching` (a workflow run is being asked for), `running`
-(one works), `resting` (a person, or nobody, is next). It follows from the state, except for `dispatching`, which the queue sets.
+(one works), `short` (caps that sessions share have to have room), `resting` (a person, or nobody, is next). It follows from the
+state, except for `dispatching`, which the queue sets.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from bot.core.session import SessionState, read_state
 from bot.core.settling import Report, read_report
 from bot.store.database import Database, bindings, sessions, states, tokens
 
-Lane = Literal["new", "queued", "dispatching", "running", "resting"]
+Lane = Literal["new", "queued", "dispatching", "running", "short", "resting"]
 BUSY = ("dispatching", "running")
 
 
@@ -57,6 +58,8 @@ class Moment:
 def lane_of(state: SessionState) -> Lane:
     if state.working_run:
         return "running"
+    if state.standing == "waiting" and state.waits == "shared":
+        return "short"
     if state.standing != "working":
         return "resting"
     return "queued" if state.anchor_sha else "new"
@@ -93,6 +96,12 @@ class Runs:
         of = sa.select(sessions).where(sessions.c.repo_id == repo_id, sessions.c.issue == issue)
         with self._database.begin() as connection:
             return [read(found) for found in connection.execute(of.order_by(sessions.c.event.desc()))]
+
+    def short(self) -> list[Row]:
+        """The sessions that wait for room under shared caps, in the order of the queue."""
+        of = sa.select(sessions).where(sessions.c.lane == "short")
+        with self._database.begin() as connection:
+            return [read(found) for found in connection.execute(of.order_by(sessions.c.priority, sessions.c.rank, sessions.c.id))]
 
     def of_workflow_run(self, repo_id: int, workflow_run: int) -> Row | None:
         of = sa.select(bindings.c.session).where(bindings.c.repo_id == repo_id, bindings.c.workflow_run == workflow_run)

@@ -100,7 +100,7 @@ class Door:
 
     def _measured(self) -> Response:
         lanes = self._office.queue.lanes()
-        for lane in ("new", "queued", "dispatching", "running", "resting"):
+        for lane in ("new", "queued", "dispatching", "running", "short", "resting"):
             self._lanes.labels(lane).set(lanes.get(lane, 0))
         self._waiting.set(self._office.inbox.waiting())
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)

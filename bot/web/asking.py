@@ -6,17 +6,19 @@ that an answer that was lost can be given again.
 
 from __future__ import annotations
 
+from bot.core.budget import dollars
 from bot.core.errors import SetupError
 from bot.core.session import CHECK_NAME, STOP_LABEL, SessionState
-from bot.core.triggers import Asked, Intent, Refusal, Verb, commanded, edited_since, may_write
+from bot.core.settling import waits_for_money
+from bot.core.triggers import Asked, Intent, Refusal, Verb, commanded, edited_since, may_write, raised_before
 from bot.github import actions, comments, facts
 from bot.github.client import Client, Conflict
 from bot.github.webhook import Delivery
 from bot.loop.comments import help_reply, refusal, status_reply
 from bot.store.runs import Row
 from bot.telemetry import Asked as AskedFact
-from bot.web import starting
-from bot.web.moves import approved, retried, stopped
+from bot.web import allowances, starting
+from bot.web.moves import approved, raised, retried, stopped
 from bot.web.office import Office, Place
 
 
@@ -49,9 +51,8 @@ def read_button(identifier: str) -> tuple[Verb, str] | None:
     verb, _, argument = identifier.partition("-")
     if verb == "approve" and argument:
         return "approve", argument
-    if identifier == "stop":
-        return "stop", ""
-    return ("retry", "") if identifier == "retry" else None
+    found: dict[str, tuple[Verb, str]] = {"stop": ("stop", ""), "retry": ("retry", ""), "budget": ("budget", "+2 by the button")}
+    return found.get(identifier)
 
 
 def stop_label(office: Office, place: Place, issue: int) -> None:
@@ -85,6 +86,8 @@ def _ask(office: Office, place: Place, client: Client, issue: int, asked: Asked,
         approves = asked.verb == "approve" and state is not None
         edited = approves and edited_since(facts.issue(client, issue), state.session if state else "")
         said = commanded(asked, state, edited=edited)
+        if isinstance(said, Intent) and said.amount and state and (why := allowances.over(office, state, said.amount)):
+            said = Refusal("a shared cap is in the way", why)
     outcome = "done" if isinstance(said, Intent) else said.why
     office.telemetry.tell(AskedFact(asked.verb, place.name, issue, asked.actor.login, outcome))
     if isinstance(said, Refusal):
@@ -96,6 +99,10 @@ def _ask(office: Office, place: Place, client: Client, issue: int, asked: Asked,
     if said.verb in ("status", "help"):
         _reply(office, client, issue, kind, state, help_reply() if said.verb == "help" else status_reply(state))
     elif row is not None:
+        if said.amount and not waits_for_money(row.state):
+            _reply(
+                office, client, issue, kind, state, refusal(f"The next workflow run has {dollars(said.amount)} more to spend.")
+            )
         _move(office, row, said)
 
 
@@ -124,9 +131,17 @@ def _move(office: Office, row: Row, said: Intent) -> None:
                 else state
             ),
         )
+    elif said.verb == "budget":
+        office.change(row.id, lambda state: _more(state, said, office.at))
     elif said.verb == "retry":
         office.change(row.id, lambda state: retried(state, office.at) if state.standing != "working" else state)
     office.show(row.id)
+
+
+def _more(state: SessionState, said: Intent, at: str) -> SessionState:
+    if state.standing == "over" or raised_before(state, said.comment):
+        return state
+    return raised(state, said.amount, said.by, said.reason, said.comment, at)
 
 
 def _stop(office: Office, row: Row, by: str) -> None:

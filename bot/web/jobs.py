@@ -10,6 +10,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from bot.core.budget import Shortfall
 from bot.core.errors import PolicyError
 from bot.core.session import SessionState
 from bot.core.settling import Report, read_report, settle
@@ -17,8 +18,8 @@ from bot.core.triggers import moment
 from bot.github import oidc
 from bot.store.runs import Row
 from bot.telemetry import Dispatched, Settled
-from bot.web import starting
-from bot.web.moves import still_stopped
+from bot.web import allowances, starting
+from bot.web.moves import short_of_room, still_stopped
 from bot.web.office import Office, Place
 
 EVENTS = ("issues", "issue_comment", "workflow_dispatch", "schedule")
@@ -104,8 +105,9 @@ class Desk:
     def _claim(self, claims: oidc.Claims, body: dict[str, Any]) -> dict[str, Any]:
         issue, session = body.get("issue"), body.get("session")
         number, attempt = body.get("run_id"), body.get("run_attempt")
-        if not (type(issue) is int and type(session) is str and type(number) is int and type(attempt) is int):
-            raise Refused(422, "A claim has an issue, a session, a run_id and a run_attempt.")
+        limits = allowances.read_limits(body.get("limits"))
+        if not (type(issue) is int and type(session) is str and type(number) is int and type(attempt) is int and limits):
+            raise Refused(422, "A claim has an issue, a session, a run_id, a run_attempt and limits of money.")
         if not 0 < issue < 2**31 or len(session) > 120:
             raise Refused(422, "A claim's issue and session are those of a session.")
         if (number, attempt) != (claims.run_id, claims.run_attempt):
@@ -120,9 +122,9 @@ class Desk:
         row = self._of_repository(claims, found)
         if row.issue != issue:
             raise Refused(403, "The session belongs to another issue.")
-        return self._bound(row, claims.run_id)
+        return self._bound(row, claims.run_id, limits)
 
-    def _bound(self, row: Row, number: int) -> dict[str, Any]:
+    def _bound(self, row: Row, number: int, limits: allowances.Limits) -> dict[str, Any]:
         """Go on where this workflow run is the session's, or becomes it because none is. All others are sent away (R11).
 
         Nobody goes on before GitHub shows it: were the database lost, a run that nobody knows of would spend unseen.
@@ -135,11 +137,26 @@ class Desk:
                 office.telemetry.tell(Dispatched(row.id, number, "claimed"))
             row = office.held(row.id)
         if row.state.working_run == number and row.state.standing == "working":
+            allowance = allowances.grant(office, row, number, limits)
+            if isinstance(allowance, Shortfall):
+                return self._no_room(row, number, allowance)
             if row.shown < row.state.seq:
                 row = office.show(row.id)
-            return {"go": True, "why": "", "state": asdict(row.state)}
+            return {"go": True, "why": "", "state": asdict(row.state), "allowance": asdict(allowance)}
         office.queue.refused(row.repo_id, number, row.id)
         return _no(_why_not(row.state))
+
+    def _no_room(self, row: Row, number: int, short: Shortfall) -> dict[str, Any]:
+        """The session waits, and this workflow run is sent away before it asks a model."""
+        office, why = self._office, allowances.why_none(short)
+
+        def move(state: SessionState) -> SessionState:
+            mine = state.working_run == number and state.standing == "working"
+            return short_of_room(state, why, short.needed, office.at) if mine else state
+
+        office.change(row.id, move)
+        office.show(row.id)
+        return _no(why)
 
     # --- how it went ---
 
@@ -174,6 +191,8 @@ class Desk:
             after = office.change(row.id, move, report)
         except PolicyError as error:
             raise Refused(409, str(error)) from None
+        if not after.state.working_run:
+            allowances.settle(office, after)
         if after.state.seq != before.seq and not after.state.working_run:
             seconds = office.clock() - moment(before.issued_at).timestamp() if before.issued_at else 0.0
             cost = after.state.spent - before.spent
@@ -182,12 +201,12 @@ class Desk:
 
 
 def _no(why: str) -> dict[str, Any]:
-    return {"go": False, "why": why, "state": None}
+    return {"go": False, "why": why, "state": None, "allowance": None}
 
 
 def _why_not(state: SessionState) -> str:
     if state.standing == "over":
         return "the session is over"
     if state.standing == "waiting":
-        return "the session waits for a person"
+        return state.outcome if state.waits == "shared" else "the session waits for a person"
     return f"the workflow run {state.working_run} works on it" if state.working_run else "another session of the repository works"

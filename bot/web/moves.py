@@ -8,6 +8,7 @@ from typing import Any
 from bot.core.jobs import Job
 from bot.core.machines import RunState
 from bot.core.session import SessionState
+from bot.core.settling import waits_for_money
 
 STOPPED = str(RunState.DONE_FAILED_REQUIRES_HUMAN_REVIEW)
 
@@ -47,7 +48,22 @@ def given_up(state: SessionState, why: str, at: str, lost: tuple[str, ...] = ())
     names = ",".join(dict.fromkeys([*filter(None, state.lost.split(",")), *lost]))
     if state.standing == "over":
         return _next(state, at, working_run=0, lost=names)
-    return _next(state, at, standing="waiting", outcome=why, working_run=0, lost=names)
+    return _next(state, at, standing="waiting", outcome=why, working_run=0, lost=names, waits="", needs=0)
+
+
+def short_of_room(state: SessionState, why: str, needs: int, at: str) -> SessionState:
+    """No workflow run goes on before caps that sessions share have so much left."""
+    return _next(state, at, standing="waiting", outcome=why, working_run=0, waits="shared", needs=needs)
+
+
+def raised(state: SessionState, amount: int, by: str, why: str, comment: int, at: str) -> SessionState:
+    """The next run has so much more. What waits for money goes on at once."""
+    changes: dict[str, Any] = {"added": state.added + amount, "added_by": by, "added_why": why}
+    if comment:
+        changes["added_for"] = comment
+    if waits_for_money(state):
+        changes |= {"standing": "working", "outcome": "", "restarts": 0}
+    return _next(state, at, **changes)
 
 
 def anchored(state: SessionState, branch: str, base_sha: str, anchor_sha: str, at: str) -> SessionState:

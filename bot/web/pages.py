@@ -68,7 +68,7 @@ def badge(state: SessionState) -> tuple[str, str]:
     if state.standing == "working":
         return "warn", "working"
     if state.standing == "waiting":
-        return "warn", "waits for a person"
+        return "warn", "waits for room" if state.waits == "shared" else "waits for a person"
     return ("good", "done") if state.run_state == "DONE_SUCCESS" else ("bad", "stopped")
 
 

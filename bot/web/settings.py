@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -48,6 +49,7 @@ class AppSettings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     sweep_minutes: Annotated[float, Field(gt=0, le=1440)] = 10.0
     poll_seconds: Annotated[float, Field(gt=0, le=3600)] = 30.0
+    max_cost_per_day: Annotated[Decimal, Field(gt=0, le=10_000, allow_inf_nan=False)] | None = None
 
     @property
     def webhook_secrets(self) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from bot.github import comments, facts, refs
 from bot.github.client import Client
 from bot.store.runs import Row, lane_of
 from bot.telemetry import Asked, Started
+from bot.web import allowances
 from bot.web.moves import anchored, stopped
 from bot.web.office import Office, Place
 
@@ -57,6 +58,7 @@ def adopt(office: Office, place: Place, state: SessionState, title: str, order: 
     """The row of a session that GitHub knows and the database did not. What GitHub holds is what GitHub shows."""
     row = _row(place, state, title, order, shown=state.seq)
     if office.runs.add(row, office.clock()):
+        allowances.settle(office, row)
         office.telemetry.tell(Started(state.session, place.name, state.requested_by, "recovered"))
     return office.runs.get(state.session)
 

@@ -16,7 +16,7 @@ from bot.core.session import LABEL, STOP_LABEL
 from bot.core.triggers import moment
 from bot.github.client import NotFound
 from bot.telemetry import Swept, Trouble
-from bot.web import asking, starting
+from bot.web import allowances, asking, starting
 from bot.web.office import Office, Place
 
 REMEMBERED = 7 * 86_400.0
@@ -42,6 +42,10 @@ def sweep(office: Office) -> Iterator[None]:
     What refuses is told, and does not hide the rest.
     """
     began, count = office.clock(), Count()
+    try:
+        allowances.wake(office)
+    except OstlerError as error:
+        _tell(office, "waking", error)
     for place in _places(office, count):
         yield
         yield from _repository(office, place, count)

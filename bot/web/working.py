@@ -19,6 +19,7 @@ from bot.github import actions
 from bot.github.client import Client, NotFound, UnknownOutcome, quoted
 from bot.store.runs import Row
 from bot.telemetry import Dispatched, Lost
+from bot.web import allowances
 from bot.web.asking import end_work
 from bot.web.moves import begun_anew, given_up
 from bot.web.office import Office
@@ -124,7 +125,7 @@ def _anew(office: Office, client: Client, row: Row) -> bool:
     def move(state: SessionState) -> SessionState:
         return begun_anew(state, office.at) if state.working_run == number and state.standing != "over" else state
 
-    office.change(row.id, move)
+    allowances.settle(office, office.change(row.id, move))
     office.telemetry.tell(Lost(row.id, number, "begun anew"))
     return True
 

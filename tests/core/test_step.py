@@ -16,6 +16,7 @@ from bot.core.conversation import Text, ToolUse
 from bot.core.effects import AskPerson, Deliver, Effect, PriceCall, RunProof, SendCall, TakeChangeset, UseTools
 from bot.core.errors import BugError
 from bot.core.events import (
+    AllowanceGiven,
     Answered,
     BaselineRan,
     BudgetRaised,
@@ -31,6 +32,7 @@ from bot.core.events import (
     ModelReplied,
     ProofRan,
     ProofRepeated,
+    Resumed,
     RoomFailed,
     StopRequested,
     ToolsUsed,
@@ -278,6 +280,45 @@ def test_what_is_asked_for_when_money_is_short_is_enough(first: int, luck: float
                 assert again.waiting, f"seed {seed}: more was asked for than is needed"
 
 
+@pytest.mark.parametrize("first", range(0, 120, 40))
+def test_calls_never_spend_more_than_the_allowance(first: int) -> None:
+    """Whenever one is given, larger or smaller than the one before; only a lost job's money is not counted in it."""
+    stops = 0
+    for seed in range(first, first + 40):
+        chance, rooms = Random(seed), Rooms(seed)
+        run, effects = step(None, request(chance.choice(TICKETS)))
+        limit = 10**12
+        while not run.over:
+            used = run.ledger.committed - run.ledger.spent_on("LOST")
+            assert used <= limit
+            short = run.waiting is not None and run.waiting.what == "shared"
+            if short or chance.random() < 0.1:
+                amount = run.waiting.needed if short and run.waiting else chance.randint(0, 100_000)
+                run, effects = step(run, AllowanceGiven(amount, "day"))
+                limit = used + amount
+            if short:
+                stops += 1
+                run, effects = step(run, Resumed("a maintainer"))
+                assert isinstance(effects[0], PriceCall)
+                continue
+            event = following(run, effects[0] if effects else None, rooms, chance, 0.002)
+            assert event is not None
+            run, effects = step(run, event)
+    assert stops > 5
+
+
+def test_a_cap_may_be_raised_at_any_time_and_what_was_to_be_done_is_still_to_be_done() -> None:
+    for seed in range(40):
+        for moment in played(seed):
+            run = moment.run
+            if run.over or (run.waiting and run.waiting.what == "budget"):
+                continue
+            cap = run.strategy.run_cap if run.strategy else run.request.settings.max_cost
+            raised, effects = step(run, BudgetRaised(cap + 1, "me", "why"))
+            assert (effects, raised.phases, raised.waiting) == ((run.pending,) if run.pending else (), run.phases, run.waiting)
+            assert (raised.strategy.run_cap if raised.strategy else raised.request.settings.max_cost) == cap + 1
+
+
 def strangers(run: Run) -> dict[type[Any], Event]:
     """One event of every kind that answers an effect, as good as it can be made for `run`."""
     call = run.call.id if run.call else "c001"
@@ -294,7 +335,6 @@ def strangers(run: Run) -> dict[type[Any], Event]:
         ProofRan(Proof(checks(suite({}), run.tree), None, None)),
         ProofRepeated(checks(suite({}), run.tree), Proof(checks(suite({}), run.tree), None, None)),
         Answered(digest, "approved", "me"),
-        BudgetRaised(10**12, "me"),
         Delivered("ostler/x", HEAD_SHA),
     )
     return {type(event): event for event in events}
@@ -312,7 +352,7 @@ FITTING: dict[str, set[type[Any]]] = {
     "RepeatProof": {ProofRepeated},
     "AskPerson": {Answered},
     "Deliver": {Delivered},
-    "budget": {BudgetRaised},
+    "budget": set(),
 }
 
 

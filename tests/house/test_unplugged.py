@@ -69,6 +69,27 @@ FEATURES = (
         "test_budgets.py::test_a_quota_that_is_nearly_used_up_sends_work_to_the_other_vendor",
     ),
     Feature(
+        "sessions of the App share caps",
+        "bot/web/allowances.py",
+        "    if not any(cap.limit for cap in told):",
+        "    if True:",
+        "test_shared_caps.py::test_a_session_waits_while_another_has_the_days_money_and_goes_on_by_itself",
+    ),
+    Feature(
+        "a run spends no more than its allowance",
+        "bot/core/calling.py",
+        "        shared=(*event.shared, *allowance_left(run)),",
+        "        shared=event.shared,",
+        "test_shared_caps.py::test_a_run_that_used_its_allowance_waits_with_its_work_kept",
+    ),
+    Feature(
+        "a writer raises the cap of a session",
+        "bot/action/gate.py",
+        "    cap = now + state.added",
+        "    cap = now",
+        "test_conversation.py::test_a_writer_raises_the_cap_of_a_session_that_ran_out_of_money[app]",
+    ),
+    Feature(
         "another vendor takes over from one that is down",
         "bot/core/recovery.py",
         "return Switch() if other else Stop(RunState.DONE_FAILED_ENVIRONMENT)",

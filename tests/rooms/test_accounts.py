@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
@@ -196,6 +196,44 @@ def test_a_call_whose_end_nobody_knows_stays_booked_or_is_booked_again(accounts:
     lost = {"s/r/c1": (70, None), "s/r/c2": (30, None)}
     assert [accounts.reconcile(lost, caps) for _ in range(2)] == [1, 0]
     assert held(database) == {"session:s": 100, "day:d": 100, "week:vendor": 7}
+
+
+@given(data=st.data())
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+def test_bookings_of_a_session_add_up_to_its_bill(database: Database, data: st.DataObject) -> None:
+    """Whatever was set aside in between, and however often it is told; what others booked stays as it is."""
+    accounts, name = Accounts(database), f"r{next(ROUNDS)}"
+    caps = (Cap("session", f"{name}:s", 10**6), Cap("day", f"{name}:d", 10**6))
+    assert accounts.reserve(f"{name}/other/1", caps, money=11, tokens=0, at=NOW) is None
+    total = 0
+    for number in range(data.draw(st.integers(1, 5))):
+        for lost in range(data.draw(st.integers(0, 2))):
+            assert accounts.reserve(f"{name}/s/{number}-{lost}", caps, money=data.draw(amounts), tokens=0, at=NOW + lost) is None
+        total += data.draw(amounts)
+        for _ in range(2):
+            accounts.bill(f"{name}/s/", total, f"{name}/s/{number}", caps, NOW)
+        assert accounts.left(caps)["money"][1] == 10**6 - total - 11
+
+
+def test_a_lost_allowance_is_billed_before_a_newer_one(accounts: Accounts) -> None:
+    """So what is billed counts, up to what was set aside, on the day on which it was set aside first."""
+    first, second = (Cap("day", "day:1", 100),), (Cap("day", "day:2", 100),)
+    accounts.reserve("s/1", first, money=60, tokens=0, at=NOW)
+    accounts.reserve("s/2", second, money=60, tokens=0, at=NOW + 1)
+    assert (accounts.booked("s/1"), accounts.booked("s/3")) == (60, None)
+    accounts.bill("s/", 75, "s/2", second, NOW + 2)
+    assert (accounts.left(first)["money"][1], accounts.left(second)["money"][1]) == (40, 85)
+    assert accounts.booked("s/1") is None
+
+
+def test_limits_that_were_told_are_known(accounts: Accounts) -> None:
+    caps = (Cap("session", "session:s", 70), Cap("day", "day:d", 0))
+    accounts.tell(caps)
+    assert accounts.limits(["session:s", "day:d", "day:e"]) == caps[:1]
+    accounts.reserve("k", caps[:1], money=30, tokens=0, at=NOW)
+    accounts.tell((Cap("session", "session:s", 90), Cap("day", "day:d", 5)))
+    assert {cap.account: cap.limit for cap in accounts.limits(["session:s", "day:d"])} == {"session:s": 90, "day:d": 5}
+    assert accounts.left(caps[:1])["money"][1] == 40
 
 
 # --- at the same time ---

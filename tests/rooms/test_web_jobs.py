@@ -5,11 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
+from bot.core.budget import Cap
+from bot.web import allowances, starting
+from bot.web.moves import given_up, retried
 from tests.rooms.app_here import OTHER_KEY, REPO_ID, SESSION, App, report, row, running, token
 from tests.rooms.small_github import REPOSITORY, Reply
 
@@ -36,7 +41,10 @@ REFUSALS = {
 
 
 class TestJobs:
-    CLAIM: ClassVar = {"issue": 42, "session": SESSION, "run_id": 77, "run_attempt": 1}
+    CLAIM: ClassVar = {
+        "issue": 42, "session": SESSION, "run_id": 77, "run_attempt": 1,
+        "limits": {"run": 2_000_000, "session": 0, "day": 0},
+    }  # fmt: skip
 
     def claim(self, app: App, run: int = 77, **changes: Any) -> dict[str, Any]:
         answer = app.ask("claim", {**self.CLAIM, "run_id": run}, token(run_id=str(run), **changes))
@@ -164,6 +172,125 @@ class TestJobs:
     @pytest.mark.parametrize("path", ["/api/jobs/finish", "/api/jobs/", "/", "/docs"])
     def test_there_is_nothing_else(self, app: App, path: str) -> None:
         assert app.post(path, b"{}", {}).status_code in (404, 405)
+
+
+NO_CAPS = {"run": 2_000_000, "session": 0, "day": 0}
+
+
+def limits(run: int = 2_000_000, session: int = 0, day: int = 0) -> dict[str, Any]:
+    """A claim of the workflow run 77 with these caps."""
+    return {**TestJobs.CLAIM, "limits": {"run": run, "session": session, "day": day}}
+
+
+def today(app: App, most: int) -> Cap:
+    return Cap("day", f"day:{REPO_ID}:{datetime.fromtimestamp(app.office.clock(), UTC):%Y-%m-%d}", most)
+
+
+class TestAllowances:
+    """What the caps that sessions share leave for a workflow run."""
+
+    def claim(self, app: App, run: int = 77, **caps: int) -> dict[str, Any]:
+        answer = app.ask("claim", {**limits(**caps), "run_id": run}, token(run_id=str(run)))
+        assert answer.status_code == 200, answer.text
+        said: dict[str, Any] = answer.json()
+        return said
+
+    def settle(self, app: App, **changes: Any) -> None:
+        run = changes.get("workflow_run", 77)
+        body = {"report": asdict(report(**{"artifact_run": run, **changes}))}
+        for _ in range(2):
+            assert app.ask("settle", body, token(run_id=str(run))).status_code == 200
+
+    def left(self, app: App, day: int) -> int:
+        return app.office.accounts.left((today(app, day),))["money"][1]
+
+    def test_without_a_cap_nothing_bounds_it_and_what_is_spent_is_counted_all_the_same(self, app: App) -> None:
+        app.add(working_run=77)
+        assert self.claim(app)["allowance"] == {"amount": None, "cap": ""}
+        self.settle(app)
+        assert self.left(app, 3_000_000) == 2_300_000
+
+    def test_a_run_gets_what_there_is_the_same_when_it_asks_again_and_gives_back_the_rest(self, app: App) -> None:
+        app.add(working_run=77)
+        for _ in range(2):
+            assert self.claim(app, day=1_500_000)["allowance"] == {"amount": 1_500_000, "cap": "day"}
+        assert self.left(app, 1_500_000) == 0
+        self.settle(app)
+        assert self.left(app, 1_500_000) == 800_000
+
+    def test_no_more_than_the_run_may_still_cost_is_set_aside(self, app: App) -> None:
+        app.add(working_run=77, spent=1_200_000)
+        assert self.claim(app, day=9_000_000)["allowance"]["amount"] == 800_000
+
+    def test_what_people_added_is_set_aside_too(self, app: App) -> None:
+        app.add(working_run=77, spent=1_200_000, added=2_000_000)
+        assert self.claim(app, session=9_000_000)["allowance"]["amount"] == 2_800_000
+
+    def test_where_there_is_too_little_the_session_waits_until_there_is_more(self, app: App) -> None:
+        app.add(working_run=77)
+        app.office.accounts.reserve("allowance/another/1", (today(app, 10**9),), money=900_000, tokens=0, at=0.0)
+        said = self.claim(app, day=1_000_000)
+        assert (said["go"], said["allowance"]) == (False, None)
+        assert said["why"].startswith("the day cap leaves $0.10 for all sessions, and going on takes $0.20")
+        state = app.state()
+        assert (state.standing, state.waits, state.needs, state.working_run) == ("waiting", "shared", 200_000, 0)
+        assert self.left(app, 1_000_000) == 100_000
+        assert app.hub.checks[0]["output"]["title"].startswith("Waits for room: the day cap leaves $0.10")
+        assert self.claim(app, day=1_000_000)["why"] == said["why"]
+        for spent, lane in ((820_000, "short"), (700_000, "queued")):
+            app.office.accounts.reconcile({"allowance/another/1": (spent, 0)})
+            allowances.wake(app.office)
+            assert app.office.held(SESSION).lane == lane
+
+    def test_of_those_that_wait_under_one_cap_one_goes_on(self, app: App) -> None:
+        for number in (1, 2):
+            state = replace(row().state, session=f"issue-{number}-3f9a1c2b_20261121_113431", issue=number)
+            state = replace(state, standing="waiting", waits="shared", needs=5)
+            app.office.runs.add(replace(row(), state=state, issue=number, lane="short"), float(number))
+        allowances.wake(app.office)
+        assert app.office.queue.lanes() == {"queued": 1, "short": 1}
+        assert app.office.held("issue-1-3f9a1c2b_20261121_113431").lane == "queued"
+
+    def test_the_apps_own_cap_holds_over_repositories(self, app: App) -> None:
+        app.office.settings.max_cost_per_day = Decimal("0.5")
+        app.add(working_run=77)
+        assert self.claim(app)["allowance"] == {"amount": 500_000, "cap": "installation"}
+
+    def test_a_lost_jobs_allowance_stays_until_somebody_tells_what_it_spent(self, app: App) -> None:
+        app.add(working_run=77)
+        self.claim(app, day=5_000_000)
+        app.office.change(SESSION, lambda state: given_up(state, "silence", app.office.at, ("build",)))
+        assert self.left(app, 5_000_000) == 3_000_000
+        app.office.change(SESSION, lambda state: retried(state, app.office.at))
+        assert self.claim(app, 78, day=5_000_000)["allowance"]["amount"] == 2_000_000
+        assert self.left(app, 5_000_000) == 1_000_000
+        self.settle(app, workflow_run=78, spent=1_900_000)
+        assert self.left(app, 5_000_000) == 3_100_000
+
+    def test_a_report_that_does_not_know_what_a_job_spent_frees_nothing(self, app: App) -> None:
+        app.add(working_run=77)
+        self.claim(app, day=5_000_000)
+        self.settle(app, lost="build", standing="working")
+        assert self.left(app, 5_000_000) == 3_000_000
+        self.claim(app, 78, day=5_000_000)
+        self.settle(app, workflow_run=78, spent=1_100_000)
+        assert self.left(app, 5_000_000) == 3_900_000
+
+    def test_a_session_that_only_github_knows_is_counted(self, app: App) -> None:
+        """The database was lost: what the session has spent by its state still counts under its caps."""
+        state = replace(row().state, spent=700_000, seq=3)
+        place = app.office.access.place(REPOSITORY)
+        assert place is not None
+        for _ in range(2):
+            starting.adopt(app.office, place, state, "", 2)
+        assert self.left(app, 1_000_000) == 300_000
+
+    @pytest.mark.parametrize(
+        "wrong", [None, [], {"run": 1}, {**NO_CAPS, "run": 0}, {**NO_CAPS, "session": -1}, {**NO_CAPS, "day": 10**18}]
+    )
+    def test_a_claim_without_caps_that_can_be_kept_is_refused(self, app: App, wrong: Any) -> None:
+        app.add(working_run=77)
+        assert app.ask("claim", {**TestJobs.CLAIM, "limits": wrong}, token()).status_code == 422
 
 
 class TestWatching:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from bot.core.budget import Cap
 from bot.core.session import SessionState
 from bot.demo.hub import AppCredentials, Fault, Hub, serve
 from bot.github import comments
@@ -233,6 +234,34 @@ class TestCommands:
         assert (app.checks()[0]["conclusion"], app.said(self.issue)) == ("neutral", [])
         app.command("ada", self.issue, "/ostler retry", twice=True)
         assert (app.state(self.issue).standing, app.state(self.issue).stopped_by) == ("working", "")
+
+    def test_more_money_counts_once_and_is_told_where_it_does_not_count_yet(self, app: App) -> None:
+        app.command("ada", self.issue, "/ostler budget +2 it is large", twice=True)
+        state = app.state(self.issue)
+        assert (state.standing, state.added, state.added_by, state.added_why) == ("waiting", 2_000_000, "ada", "it is large")
+        assert [text.rpartition("\n")[0].rpartition("\n")[2] for text in app.said(self.issue)] == [
+            "The next workflow run has $2.00 more to spend."
+        ]
+        app.command("tri", self.issue, "/ostler budget +2")
+        app.command("ada", self.issue, "/ostler budget +3")
+        assert app.state(self.issue).added == 5_000_000
+
+    def test_a_session_that_waits_for_money_goes_on(self, app: App) -> None:
+        session = app.state(self.issue).session
+        app.office.change(
+            session, lambda state: replace(state, next_job="build", waits="budget", seq=state.seq + 1, prev=state.digest)
+        )
+        app.command("ada", self.issue, "/ostler budget +0.5", twice=True)
+        state = app.state(self.issue)
+        assert (state.standing, state.added, app.office.queue.lanes()) == ("working", 500_000, {"queued": 1})
+        assert app.said(self.issue) == []
+
+    def test_no_more_than_a_shared_cap_allows(self, app: App) -> None:
+        session = app.state(self.issue).session
+        app.office.accounts.tell((Cap("session", f"session:{session}", 3_000_000),))
+        app.command("ada", self.issue, "/ostler budget +4")
+        assert app.state(self.issue).added == 0
+        assert "The session cap is $3.00, so this session cannot have $4.00: raise that cap first." in app.said(self.issue)[0]
 
     def test_the_stop_label_wins(self, app: App) -> None:
         app.hub.person("tri").label(REPO, self.issue, "ostler:stop")

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from bot.core.events import JobBegan, ProofRepeated
+from bot.core.events import BudgetRaised, JobBegan, ProofRepeated
 from bot.demo.hub.people import NotAllowed
 from tests.world.town import FIXER_BODY, FIXER_TITLE, Setup, Town, town
 from tests.world.world import CODE, SMALL, approves, drafts, git, rule
@@ -257,6 +257,35 @@ def test_a_session_that_ran_out_of_money_goes_on_when_there_is_more(tmp_path: Pa
         assert told.state["cap"] == 3_000_000
         assert told.state["runs"] == 1
         assert there.hub.errors == []
+
+
+@both
+def test_a_writer_raises_the_cap_of_a_session_that_ran_out_of_money(tmp_path: Path, setup: Setup) -> None:
+    """Who may not write, or names no amount, changes nothing. The reason is kept in the journal."""
+    with town(tmp_path, setup, rules=[drafts(), approves()], config="approval: always\nbudget: {money: 0.01}\n") as there:
+        number = there.ask()
+        there.settle()
+        assert there.story(number).state["waits"] == "budget"
+        there.say(number, "/ostler budget +2 because", by="tess")
+        there.say(number, "/ostler budget 0")
+        there.settle()
+        told = there.story(number)
+        assert (told.state["standing"], told.state["added"], told.state["cap"]) == ("waiting", 0, 10_000)
+        same("reply-no-amount", only(told.replies))
+
+        if setup == "app":
+            assert there.buttons(number) == ["budget", "retry", "stop"]
+            there.press(number, "budget", by="bob")
+        else:
+            there.say(number, "/ostler budget +2 the tests are\tslow", by="bob")
+        there.settle()
+        told = there.story(number)
+        assert told.state_labels == ["ostler:awaiting-approval"]
+        assert (told.state["cap"], told.state["runs"], told.state["added"]) == (2_010_000, 1, 0)
+        (raised,) = (record.item for record in there.records(number) if isinstance(record.item, BudgetRaised))
+        why = "by the button" if setup == "app" else "the tests are slow"
+        assert raised == BudgetRaised(2_010_000, "bob", why)
+        assert len(told.replies) == 1
 
 
 @both

@@ -1,0 +1,68 @@
+"""Caps that sessions share, beside the App: what one may spend no other can, whoever waits goes on when there is room."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bot.core.budget import Cap
+from bot.core.events import AllowanceGiven, Resumed
+from bot.store.accounts import Accounts
+from bot.store.database import Database
+from tests.world.test_money import bill
+from tests.world.town import Town, town
+
+SWEEPS = {"OSTLER_SWEEP_MINUTES": "0.02"}
+ANOTHER = "allowance/issue-999-00000000_20261121_113431/1"
+
+
+def day(there: Town, most: int) -> tuple[Cap, ...]:
+    return (Cap("day", f"day:{there.hub.found(there.name).id}:{datetime.now(UTC):%Y-%m-%d}", most),)
+
+
+def database(there: Town) -> Database:
+    return Database.open(f"sqlite:///{there.scene.database}")
+
+
+def test_a_session_waits_while_another_has_the_days_money_and_goes_on_by_itself(tmp_path: Path) -> None:
+    config = "approval: never\nbudget: {money: 0.5, day: 0.52}\n"
+    with town(tmp_path, "app", config=config, app_env=SWEEPS) as there, closing(database(there)) as opened:
+        book = Accounts(opened)
+        assert book.reserve(ANOTHER, day(there, 520_000), money=490_000, tokens=0, at=0.0) is None
+        number = there.ask()
+        there.settle()
+        told = there.story(number)
+        assert (told.state["standing"], told.state["waits"], told.state["needs"]) == ("waiting", "shared", 50_000)
+        assert told.check["output"]["title"].startswith("Waits for room: the day cap leaves $0.03 for all sessions")
+        assert told.check["conclusion"] == "action_required"
+        assert [name for name, end in there.jobs(there.runs()[0]["id"]).items() if end == "success"] == ["gate"]
+        assert there.scene.vendors.journal() == []
+
+        book.bill(ANOTHER.rpartition("/")[0], 20_000, ANOTHER, day(there, 520_000), 0.0)
+        there.until(lambda: there.story(number).state["standing"] != "waiting")
+        there.settle()
+        told = there.expect_one(number)
+        given = [record.item for record in there.records(number) if isinstance(record.item, AllowanceGiven)]
+        assert given == [AllowanceGiven(500_000, "day")]
+        assert book.left(day(there, 520_000))["money"][1] == 500_000 - told.state["spent"] < 500_000
+
+
+def test_a_run_that_used_its_allowance_waits_with_its_work_kept(tmp_path: Path) -> None:
+    with town(tmp_path, "app", config="approval: never\nbudget: {money: 0.3, day: 0.03}\n") as there:
+        number = there.ask()
+        there.settle()
+        told = there.story(number)
+        assert (told.state["standing"], told.state["waits"]) == ("waiting", "shared")
+        assert told.state["outcome"].startswith("The day cap leaves $")
+        assert told.state["needs"] > 0
+        assert round(bill(there.scene.vendors) * 1_000_000) <= told.state["spent"] <= 30_000
+
+        there.say(number, "/ostler budget +2 more")
+        there.settle()
+        assert "A cap that sessions share is in the way" in there.story(number).replies[0]["body"]
+        there.push({".github/ostler.yml": "approval: never\nbudget: {money: 0.3, day: 3}\n"})
+        there.say(number, "/ostler retry")
+        there.settle()
+        there.expect_one(number)
+        assert any(isinstance(record.item, Resumed) for record in there.records(number))
