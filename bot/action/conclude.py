@@ -11,6 +11,7 @@ from bot.action.coordinator import Coordinator
 from bot.action.handover import NOT_BELIEVED, had_by, receive, run_of
 from bot.action.outputs import summarise
 from bot.action.settings import ActionSettings
+from bot.core.budget_report import spending
 from bot.core.errors import BugError, PolicyError, SetupError
 from bot.core.jobs import MODEL_JOBS, Job, next_job, waits
 from bot.core.machines import RunState
@@ -132,6 +133,7 @@ def report_of(given: ActionSettings, state: SessionState, folder: SessionFolder,
         added=state.added,
         died=died,
         phases=tuple(PhaseLine(row.kind, row.state, row.calls, row.cost) for row in phase_rows(run)),
+        spending=spending(run.ledger.charges),
         note=run.request.settings.note,
     )
 

@@ -143,7 +143,7 @@ def report(
         anomalies=_anomalies(rules, held),
         warnings=_warnings(limits, uses),
         overrides=overrides,
-        spending=_spending(charges),
+        spending=spending(charges),
     )
 
 
@@ -215,7 +215,7 @@ def _warnings(limits: Iterable[Limit], uses: Iterable[Use]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _spending(charges: Iterable[Charge]) -> tuple[Spending, ...]:
+def spending(charges: Iterable[Charge]) -> tuple[Spending, ...]:
     """By model, role and kind, in the order of first use."""
     groups: dict[tuple[str, str, str], list[Charge]] = {}
     for charge in charges:

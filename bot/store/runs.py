@@ -130,6 +130,26 @@ class Runs:
             found = connection.execute(sa.select(states).where(states.c.session == session).order_by(states.c.seq)).all()
         return [_moment(row) for row in found]
 
+    def settled(self, since: float, most: int) -> list[tuple[float, str, Report]] | None:
+        """When, in which repository, and what workflow runs told, the oldest first: all reports of the sessions that were settled
+        since then. None where there are more than `most`."""
+        told = states.c.report.is_not(None)
+        ours = sa.select(states.c.session).where(told, states.c.at >= since)
+        of = sa.select(states.c.at, states.c.session, states.c.state, states.c.report, sessions.c.repo).where(told)
+        of = of.join(sessions, sessions.c.id == states.c.session).where(states.c.session.in_(ours))
+        with self._database.begin() as connection:
+            found = list(connection.execute(of.order_by(states.c.at, states.c.session, states.c.seq).limit(most + 1)))
+        if len(found) > most:
+            return None
+        moments = [(_moment(row), row.repo) for row in found]
+        return [(moment.at, repo, moment.report) for moment, repo in moments if moment.report]
+
+    def repositories(self) -> dict[int, str]:
+        """Names by id, of all sessions."""
+        of = sa.select(sessions.c.repo_id, sa.func.max(sessions.c.repo)).group_by(sessions.c.repo_id)
+        with self._database.begin() as connection:
+            return {int(number): str(name) for number, name in connection.execute(of)}
+
     def first_use(self, endpoint: str, jti: str, body: bytes, until: float, now: float) -> bool:
         """Whether this token is used for the first time here, or for the same request again (whose answer was lost)."""
         insert = sa.text("insert into tokens (endpoint, jti, body, until) values (:e, :j, :b, :u) on conflict do nothing")
@@ -187,7 +207,7 @@ def _state(text: str) -> SessionState:
         raise SetupError(_damaged("a session")) from error
 
 
-def _moment(found: SqlRow[Any]) -> Moment:
+def _moment(found: Any) -> Moment:
     try:
         report = read_report(json.loads(found.report)) if found.report else None
     except (ValueError, PolicyError) as error:

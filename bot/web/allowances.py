@@ -120,6 +120,20 @@ def wake(office: Office) -> None:
         office.show(row.id)
 
 
+def today(office: Office) -> list[dict[str, Any]]:
+    """What today's caps of repositories and of the App allow, and hold: what is spent or set aside, in micro-dollars."""
+    names: dict[str, str] = {}
+    for number, repo in office.runs.repositories().items():
+        names |= {cap.account: repo if cap.name == "day" else "" for cap in _caps(office, number, "", office.clock())[1:]}
+    rows = []
+    for cap in office.accounts.limits(list(names)):
+        left = office.accounts.left([cap])["money"][1]
+        rows.append(
+            {"cap": cap.name, "repository": names[cap.account], "limit": cap.limit, "held": cap.limit - left, "left": left}
+        )
+    return rows
+
+
 def _key(session: str, workflow_run: int | None = None) -> str:
     return f"allowance/{session}/{'' if workflow_run is None else workflow_run}"
 

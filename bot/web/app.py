@@ -18,7 +18,7 @@ from starlette.routing import Route
 from bot.core.errors import OstlerError, SetupError, TransientError
 from bot.store.database import Database
 from bot.telemetry import JobAnswered, Log, Metrics, Telemetry, Trouble
-from bot.web import jobs, pages
+from bot.web import figures, jobs, pages
 from bot.web.intake import Unreadable, body, webhook
 from bot.web.office import Office
 from bot.web.settings import AppSettings, load_app_settings
@@ -48,6 +48,9 @@ class Door:
                 Route("/api/health", self.ready),
                 Route("/metrics", self.metrics),
                 Route("/runs/{session}", self.run),
+                Route("/api/reports/budget_analysis", self.figures),
+                Route("/api/metrics/costs", self.figures),
+                Route("/api/dashboard/usage", self.figures),
             ]
         )
 
@@ -104,6 +107,17 @@ class Door:
             self._lanes.labels(lane).set(lanes.get(lane, 0))
         self._waiting.set(self._office.inbox.waiting())
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
+
+    async def figures(self, request: Request) -> Response:
+        """What sessions cost, for whoever has the App's token."""
+        query, given = request.query_params.multi_items(), request.headers.getlist("authorization")
+        try:
+            said = await run_in_threadpool(figures.answer, self._office, request.url.path, given, query)
+        except jobs.Refused as error:
+            return JSONResponse({"error": str(error)}, error.status, pages.HEADERS)
+        except Exception as error:  # noqa: BLE001 - as above
+            return self._failed("figures", error)
+        return JSONResponse(said, headers=pages.HEADERS)
 
     async def run(self, request: Request) -> Response:
         key = request.query_params.get("key", "")

@@ -49,6 +49,7 @@ class AppSettings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     sweep_minutes: Annotated[float, Field(gt=0, le=1440)] = 10.0
     poll_seconds: Annotated[float, Field(gt=0, le=3600)] = 30.0
+    api_token: SecretStr = SecretStr("")
     max_cost_per_day: Annotated[Decimal, Field(gt=0, le=10_000, allow_inf_nan=False)] | None = None
 
     @property
@@ -84,6 +85,8 @@ def load_app_settings() -> AppSettings:
             raise SetupError(f"OSTLER_WEBHOOK_SECRET is too short: {SHORTEST_SECRET} characters or more.")
     if len(given.state_key.get_secret_value()) < SHORTEST_KEY:
         raise SetupError(f"OSTLER_STATE_KEY is too short: {NEEDED['state_key']}.")
+    if 0 < len(given.api_token.get_secret_value()) < SHORTEST_KEY:
+        raise SetupError(f"OSTLER_API_TOKEN is too short: {SHORTEST_KEY} characters or more, made with `openssl rand -hex 32`.")
     for name in ("public_url", "github_api_url", "oidc_issuer"):
         _check_address(name, getattr(given, name))
     return given.model_copy(

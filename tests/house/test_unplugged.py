@@ -80,7 +80,14 @@ FEATURES = (
         "bot/core/calling.py",
         "        shared=(*event.shared, *allowance_left(run)),",
         "        shared=event.shared,",
-        "test_shared_caps.py::test_a_run_that_used_its_allowance_waits_with_its_work_kept",
+        "test_shared_caps.py::test_a_run_that_used_its_allowance_waits_with_its_work_kept_and_is_accounted_for",
+    ),
+    Feature(
+        "jobs tell what they spent on which model",
+        "bot/action/conclude.py",
+        "spending=spending(run.ledger.charges)",
+        "spending=()",
+        "test_shared_caps.py::test_a_run_that_used_its_allowance_waits_with_its_work_kept_and_is_accounted_for",
     ),
     Feature(
         "a writer raises the cap of a session",

@@ -8,13 +8,16 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
 
+from bot.core.budget_report import Spending
 from bot.core.errors import SetupError
+from bot.core.settling import PhaseLine
 from bot.telemetry import Delivered, Fact, Log, Metrics, Telemetry, Trouble
 from bot.web import intake
 from bot.web.settings import AppSettings, load_app_settings
@@ -44,6 +47,84 @@ def app(tmp_path: Path) -> Iterator[App]:
 
 
 original = intake.body
+
+
+class TestFigures:
+    """What sessions cost, for whoever has the App's token."""
+
+    TOKEN: ClassVar = "t" * 40
+    PATHS: ClassVar = ("/api/reports/budget_analysis", "/api/metrics/costs", "/api/dashboard/usage")
+
+    @pytest.fixture
+    def opened(self, app: App) -> App:
+        app.office.settings.api_token = SecretStr(self.TOKEN)
+        return app
+
+    def ask(self, app: App, path: str, token: str | None = TOKEN) -> httpx.Response:
+        with httpx.Client(trust_env=False, timeout=20) as client:
+            return client.get(app.url + path, headers={"authorization": f"Bearer {token}"} if token else {})
+
+    def settle(self, app: App, **changes: Any) -> None:
+        spending = Spending("gpt-6.1-sol", "auditor", "REVIEW", 2, 0, 900, 50, 100, 700_000)
+        body = {"report": asdict(report(spending=(spending,), phases=(PhaseLine("REVIEW", "COMPLETE", 2, 700_000),), **changes))}
+        assert app.ask("settle", body, token()).status_code == 200
+
+    @pytest.mark.parametrize("path", PATHS)
+    def test_who_has_no_token_sees_nothing(self, app: App, path: str) -> None:
+        assert self.ask(app, path).status_code == 404
+        app.office.settings.api_token = SecretStr(self.TOKEN)
+        for wrong in (None, "", self.TOKEN[:-1], f"{self.TOKEN}t", "ü"):
+            answer = self.ask(app, path, wrong) if wrong != "ü" else self.latin(app, path)
+            assert (answer.status_code, list(answer.json())) == (401, ["error"])
+        assert self.ask(app, path).status_code == 200
+
+    def latin(self, app: App, path: str) -> httpx.Response:
+        with httpx.Client(trust_env=False, timeout=20) as client:
+            return client.get(app.url + path, headers=[(b"authorization", "Bearer ü".encode("latin-1"))])
+
+    @pytest.mark.parametrize("path", PATHS)
+    def test_before_anything_was_settled_all_is_nothing(self, opened: App, path: str) -> None:
+        said = self.ask(opened, path).json()
+        assert said.get("spent", said.get("total", {}).get("amount")) == 0
+
+    def test_a_settled_run_stands_against_its_cap_and_in_every_part(self, opened: App) -> None:
+        opened.add(working_run=77)
+        claim = {"issue": 42, "session": SESSION, "run_id": 77, "run_attempt": 1}
+        claim |= {"limits": {"run": 2_000_000, "session": 0, "day": 5_000_000}}
+        assert opened.ask("claim", claim, token()).json()["allowance"]["amount"] == 2_000_000
+        self.settle(opened)
+        (run,) = self.ask(opened, self.PATHS[0]).json()["runs"]
+        assert (run["spent"], run["limit"], run["left"], run["level"]) == (700_000, 2_000_000, 1_300_000, "SAFE")
+        assert run["phases"] == [{"kind": "REVIEW", "state": "COMPLETE", "calls": 2, "cost": 700_000}]
+        said = self.ask(opened, f"{self.PATHS[1]}?days=1").json()
+        counts = {"calls": 2, "lost": 0, "input": 900, "cached": 50, "output": 100, "amount": 700_000}
+        assert said["total"] == counts
+        assert said["by_model"] == [{"model": "gpt-6.1-sol", **counts}]
+        assert said["by_role"] == [{"role": "auditor", **counts}]
+        assert said["by_phase"] == [{"phase": "REVIEW", **counts}]
+        assert said["by_repository"] == [{"repository": REPOSITORY, **counts}]
+        assert [row["amount"] for row in said["by_day"]] == [700_000]
+        for period in ("day", "week", "month"):
+            said = self.ask(opened, f"{self.PATHS[2]}?period={period}").json()
+            assert (said["period"], said["total"]["amount"], said["by_model"][0]["output"]) == (period, 700_000, 100)
+            caps = [{"cap": "day", "repository": REPOSITORY, "limit": 5_000_000, "held": 700_000, "left": 4_300_000}]
+            assert said["caps"] == caps
+
+    @pytest.mark.parametrize(
+        ("path", "query"),
+        [(PATHS[0], "days=0"), (PATHS[0], "days=367"), (PATHS[1], "days=1.5"), (PATHS[1], "days=1&days=2"), (PATHS[1], "day=1"),
+         (PATHS[1], "days=%D9%A2"), (PATHS[2], "period=year"), (PATHS[2], "days=1"), (PATHS[0], "days=-1&x")],
+    )  # fmt: skip
+    def test_what_is_no_question_gets_one_sentence(self, opened: App, path: str, query: str) -> None:
+        answer = self.ask(opened, f"{path}?{query}")
+        assert answer.status_code == 422
+        assert answer.json()["error"].count(".") == 1
+
+    def test_a_question_about_too_much_is_not_begun(self, opened: App) -> None:
+        opened.add(working_run=77)
+        self.settle(opened)
+        assert opened.office.runs.settled(0.0, 0) is None
+        assert len(opened.office.runs.settled(0.0, 1) or ()) == 1
 
 
 class TestWebhook:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import urllib.request
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,8 +13,9 @@ from bot.core.events import AllowanceGiven, Resumed
 from bot.store.accounts import Accounts
 from bot.store.database import Database
 from tests.world.test_money import bill
-from tests.world.town import Town, town
+from tests.world.town import Json, Town, town
 
+TOKEN = "a-token-for-the-figures-of-one-stand-in-only"
 SWEEPS = {"OSTLER_SWEEP_MINUTES": "0.02"}
 ANOTHER = "allowance/issue-999-00000000_20261121_113431/1"
 
@@ -48,8 +51,16 @@ def test_a_session_waits_while_another_has_the_days_money_and_goes_on_by_itself(
         assert book.left(day(there, 520_000))["money"][1] == 500_000 - told.state["spent"] < 500_000
 
 
-def test_a_run_that_used_its_allowance_waits_with_its_work_kept(tmp_path: Path) -> None:
-    with town(tmp_path, "app", config="approval: never\nbudget: {money: 0.3, day: 0.03}\n") as there:
+def figures(there: Town, path: str) -> Json:
+    request = urllib.request.Request(f"{there.scene.app_url}{path}", headers={"authorization": f"Bearer {TOKEN}"})  # noqa: S310
+    with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310 - an address of ours
+        said: Json = json.load(answer)
+    return said
+
+
+def test_a_run_that_used_its_allowance_waits_with_its_work_kept_and_is_accounted_for(tmp_path: Path) -> None:
+    config = "approval: never\nbudget: {money: 0.3, day: 0.03}\n"
+    with town(tmp_path, "app", config=config, app_env={"OSTLER_API_TOKEN": TOKEN}) as there:
         number = there.ask()
         there.settle()
         told = there.story(number)
@@ -64,5 +75,12 @@ def test_a_run_that_used_its_allowance_waits_with_its_work_kept(tmp_path: Path) 
         there.push({".github/ostler.yml": "approval: never\nbudget: {money: 0.3, day: 3}\n"})
         there.say(number, "/ostler retry")
         there.settle()
-        there.expect_one(number)
+        spent = there.expect_one(number).state["spent"]
         assert any(isinstance(record.item, Resumed) for record in there.records(number))
+
+        (run,) = figures(there, "/api/reports/budget_analysis")["runs"]
+        assert (run["spent"], run["limit"], run["left"]) == (spent, 300_000, 300_000 - spent)
+        said = figures(there, "/api/metrics/costs?days=2")
+        assert said["total"]["amount"] == spent == sum(row["amount"] for row in said["by_role"])
+        assert {row["phase"] for row in said["by_phase"]} == {"PLAN", "IMPLEMENT", "REVIEW"}
+        assert figures(there, "/api/dashboard/usage?period=month")["caps"][0]["left"] == 3_000_000 - spent
