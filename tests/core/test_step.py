@@ -274,7 +274,7 @@ def test_what_is_asked_for_when_money_is_short_is_enough(first: int, luck: float
             assert isinstance(effects[0], PriceCall)
             went_on, effects = step(raised, replace(priced, call=effects[0].call))
             assert isinstance(effects[0], SendCall), f"seed {seed}: {run.waiting.text} and then: {went_on.waiting}"
-            if run.waiting.needed > run.ledger.run_cap + 10_000:
+            if not run.request.settings.ci_minute and run.waiting.needed > run.ledger.run_cap + 10_000:
                 less, effects = step(run, BudgetRaised(run.waiting.needed - 10_001, "a maintainer"))
                 again, effects = step(less, replace(priced, call=less.call.id if less.call else ""))
                 assert again.waiting, f"seed {seed}: more was asked for than is needed"
