@@ -4,7 +4,7 @@
 #   outer OWNER WORK OUT COMMAND...          starts COMMAND, kills it when our stdin closes, gives files back to OWNER
 #   inner UID ROOT PYTHON WORK OUT [step...] -- COMMAND...     inside new namespaces: builds the root, runs COMMAND
 #
-# OWNER is uid:gid or `-`. Steps, in order:  ro SRC DST | rw SRC DST | link TARGET PATH
+# OWNER is uid:gid or `-`. Steps, in order:  ro SRC DST | rw SRC DST | over SRC DST | link TARGET PATH
 set -eu
 umask 022
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
@@ -38,6 +38,19 @@ bind() { # MODE SRC DST, DST relative to the new root
         : >"$3"
     fi
     mount -o "bind,nosuid,nodev,$1" "$2" "$3"
+}
+
+over() { # SRC DST: SRC as it is, with changes kept in memory and dropped with the sandbox
+    layers=$((layers + 1))
+    if [ "$layers" = 1 ]; then
+        mkdir -p .over
+        mount -t tmpfs -o mode=755,nosuid,nodev,size=512m over .over
+    fi
+    here=.over/$layers
+    mkdir -p "$here/low" "$here/up" "$here/work" "$2"
+    chmod 1777 "$here/up"
+    mount -o bind,nosuid,nodev,ro "$1" "$here/low"
+    mount -t overlay -o "nosuid,nodev,lowerdir=$here/low,upperdir=$here/up,workdir=$here/work" overlay "$2"
 }
 
 devices() {
@@ -77,9 +90,11 @@ inner() {
     mkdir -p tmp/home
     [ "$uid" = 0 ] || chown "$uid:$uid" tmp/home
     devices
+    layers=0
     while [ "$1" != -- ]; do
         case $1 in
             ro | rw) bind "$1" "$2" ".$3" ;;
+            over) over "$2" ".$3" ;;
             link) ln -s "$2" ".$3" ;;
             *) exit 2 ;;
         esac

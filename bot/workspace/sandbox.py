@@ -69,6 +69,7 @@ class Sandbox:
         work: Path,
         at: str,
         readonly: Sequence[Path] = (),
+        overlay: Sequence[Path] = (),
         env: Mapping[str, str] | None = None,
         seconds: float,
         output_bytes: int = OUTPUT_BYTES,
@@ -77,13 +78,14 @@ class Sandbox:
     ) -> Ran:
         """Run one command in `work`, which appears at the absolute path `at`; `out`, if given, appears at /out.
 
-        `readonly` paths appear where they are. `env` may set PATH, PYTHONPATH, LANG and CI; nothing else goes in.
+        `readonly` paths appear where they are, and so do `overlay` folders, which can be written to: what is written there
+        is gone afterwards. `env` may set PATH, PYTHONPATH, LANG and CI; nothing else goes in.
         Raises SetupError when the sandbox isn't full or doesn't start; what the command does is in the answer.
         """
         if not self.report.full:
             raise SetupError(f"no full sandbox on this machine: {self.report.advice}")
         limits = Limits(memory_bytes, max(math.ceil(seconds * (os.cpu_count() or 1)), 1))
-        job = self._job(argv, work, at, readonly, env or {}, limits, out)
+        job = self._job(argv, work, at, (readonly, overlay), env or {}, limits, out)
         return self._start(self.report.tier, job, seconds, output_bytes)
 
     def reclaim(self, folder: Path) -> None:
@@ -95,7 +97,7 @@ class Sandbox:
 
     def _run_probe(self, tier: str, argv: Sequence[str], work: Path, at: str) -> Ran:
         limits = Limits(MEMORY_BYTES, math.ceil(probes.SECONDS))
-        job = self._job(argv, work, at, own_interpreter(), {}, limits, None)
+        job = self._job(argv, work, at, (own_interpreter(), ()), {}, limits, None)
         return self._start(tier, job, probes.SECONDS, OUTPUT_BYTES)
 
     def _job(
@@ -103,7 +105,7 @@ class Sandbox:
         argv: Sequence[str],
         work: Path,
         at: str,
-        readonly: Sequence[Path],
+        shown: tuple[Sequence[Path], Sequence[Path]],
         env: Mapping[str, str],
         limits: Limits,
         out: Path | None,
@@ -114,8 +116,9 @@ class Sandbox:
             raise SetupError(f"the sandbox does not take the environment variable {strange[0]}")
         plain = {"PATH": SAFE_PATH, "HOME": HOME, "LANG": "C.UTF-8", "TMPDIR": TMP, "PYTHONDONTWRITEBYTECODE": "1", "CI": "true"}
         started = f"ostler-started-{secrets.token_hex(8)}"
-        places = tuple(path.absolute() for path in readonly)
-        return Job(tuple(argv), work.absolute(), at, places, out.absolute() if out else None, {**plain, **env}, limits, started)
+        readonly, overlay = (tuple(path.absolute() for path in paths) for paths in shown)
+        where = out.absolute() if out else None
+        return Job(tuple(argv), work.absolute(), at, readonly, overlay, where, {**plain, **env}, limits, started)
 
     def _start(self, tier: str, job: Job, seconds: float, output_bytes: int) -> Ran:
         for folder in (job.work, job.out):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from bot.core.errors import SetupError
@@ -57,7 +59,11 @@ SAYS_STARTED = 'printf "%s\\n" "$0"; exec "$@"'
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Per process, but `processes`, which is per user: memory is address space in bytes, `cpu` in seconds."""
+    """Per process, but `processes`, which is per user: memory in bytes, `cpu` in seconds.
+
+    Memory is what a process may write and nobody shares (RLIMIT_DATA), not its address space: V8, Go and Java reserve many
+    gigabytes of addresses that they never touch, and a WebAssembly memory alone reserves ten.
+    """
 
     memory_bytes: int
     cpu_seconds: int
@@ -70,13 +76,15 @@ class Limits:
 class Job:
     """One untrusted command: `work` appears read-write at `at`, `out` at /out, `readonly` paths where they are.
 
-    `started` is the line that the sandbox prints when it stands, before the command.
+    `overlay` folders appear where they are and take changes that are gone afterwards. `started` is the line that the sandbox
+    prints when it stands, before the command.
     """
 
     argv: tuple[str, ...]
     work: Path
     at: str
     readonly: tuple[Path, ...]
+    overlay: tuple[Path, ...]
     out: Path | None
     env: Mapping[str, str]
     limits: Limits
@@ -181,7 +189,10 @@ def _bwrap(job: Job, scratch: Scratch) -> list[str]:
     for link, target in _links():
         argv += ["--symlink", target, link]
     for mode, source, target in _binds(job, scratch):
-        argv += ["--bind" if mode == "rw" else "--ro-bind", str(source), target]
+        if mode == "over" and _bwrap_has_overlays():
+            argv += ["--overlay-src", str(source), "--tmp-overlay", target]
+        else:
+            argv += ["--bind" if mode == "rw" else "--ro-bind", str(source), target]
     return [
         *argv,
         "--tmpfs",
@@ -197,10 +208,17 @@ def _bwrap(job: Job, scratch: Scratch) -> list[str]:
     ]
 
 
+@cache
+def _bwrap_has_overlays() -> bool:
+    """Bubblewrap has them since 0.11; an older one shows the folders read-only."""
+    said = subprocess.run([_tool("bwrap"), "--help"], env={"PATH": TOOLS}, capture_output=True, text=True, check=False)
+    return "--tmp-overlay" in said.stdout + said.stderr
+
+
 def _prlimit(limits: Limits) -> list[str]:
     return [
         _tool("prlimit"),
-        f"--as={limits.memory_bytes}",
+        f"--data={limits.memory_bytes}",
         f"--cpu={limits.cpu_seconds}",
         f"--nproc={limits.processes}",
         f"--fsize={limits.file_bytes}",
@@ -224,10 +242,11 @@ def _binds(job: Job, scratch: Scratch) -> list[tuple[str, Path, str]]:
     """(mode, source, target), parents before what lies in them."""
     binds = [("ro", Path(path), path) for path in ("/usr", *ROOT_LINKS) if os.path.isdir(path) and not os.path.islink(path)]
     binds.append(("ro", scratch.etc, "/etc"))
-    for path in dict.fromkeys(job.readonly):
-        if path.exists() and not _in_system(path):
-            _refuse_links(job, path)
-            binds.append(("ro", path, str(path)))
+    for mode, paths in (("ro", job.readonly), ("over", job.overlay)):
+        for path in dict.fromkeys(paths):
+            if path.exists() and not _in_system(path):
+                _refuse_links(job, path)
+                binds.append((mode, path, str(path)))
     binds.append(("rw", job.work, job.at))
     if job.out is not None:
         binds.append(("rw", job.out, OUT))

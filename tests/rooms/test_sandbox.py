@@ -203,6 +203,18 @@ def test_eating_memory_ends_the_eater(box: Sandbox, work: Path) -> None:
     assert "MemoryError" in ran.text
 
 
+def test_reserved_addresses_are_not_memory(box: Sandbox, work: Path) -> None:
+    """V8, Go and Java reserve far more addresses than they use; what counts is what can be written."""
+    script = """
+import mmap
+reserved = mmap.mmap(-1, 64 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000, prot=0)
+print("reserved")
+mmap.mmap(-1, 2 << 30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+"""
+    ran = py(box, work, script, memory_bytes=512 << 20)
+    assert (ran.exit, "reserved" in ran.text, "Cannot allocate memory" in ran.text) == (1, True, True), ran.text
+
+
 def test_a_fork_bomb_is_bounded(box: Sandbox, work: Path) -> None:
     script = """
 import os, time
@@ -267,6 +279,30 @@ def test_an_environment_inside_the_checkout_shows_inside_the_copy(box: Sandbox, 
     (tmp_path / "copy2" / ".venv").symlink_to("/etc")
     with pytest.raises(SetupError, match="link"):
         box.run(["true"], work=tmp_path / "copy2", at=str(checkout), readonly=(checkout / ".venv",), seconds=10)
+
+
+@pytest.mark.parametrize("tier", [tier for tier in TIERS if tier != "bwrap"])
+def test_an_overlay_takes_changes_and_forgets_them(tmp_path: Path, tier: str) -> None:
+    """As a user without root has it too; bubblewrap has overlays since 0.11 only."""
+    box = Sandbox(tmp_path / "box")
+    assert box.probe((tier,)).full, box.report.advice
+    checkout, work = tmp_path / "a, b:c", tmp_path / "copy"
+    (checkout / "node_modules/pk").mkdir(parents=True)
+    (checkout / "node_modules/pk/mark").write_text("theirs\n")
+    work.mkdir()
+    script = "cat node_modules/pk/mark; mkdir node_modules/.cache && echo x > node_modules/.cache/y && ls -A node_modules"
+    for _ in range(2):
+        ran = box.run(["sh", "-c", script], work=work, at=str(checkout), overlay=(checkout / "node_modules",), seconds=10)
+        assert (ran.exit, ran.text) == (0, "theirs\n.cache\npk\n")
+    box.run(
+        ["sh", "-c", "echo x > node_modules/pk/mark"],
+        work=work,
+        at=str(checkout),
+        overlay=(checkout / "node_modules",),
+        seconds=10,
+    )
+    assert sorted(path.name for path in checkout.rglob("*")) == ["mark", "node_modules", "pk"]
+    assert (checkout / "node_modules/pk/mark").read_text() == "theirs\n"
 
 
 def test_out_takes_reports(box: Sandbox, work: Path, tmp_path: Path) -> None:
