@@ -15,6 +15,7 @@ from bot.config import CONFIG_PATH
 from bot.core.errors import PolicyError, SetupError
 from bot.core.session import SessionState, read_state
 from bot.github.limits import READS
+from bot.workspace.toolchains import VARIABLES
 
 GITHUBS = 15368
 """The id of GitHub's own App, whose token jobs get. GitHub Enterprise Server has another: `OSTLER_JOBS_APP_ID`."""
@@ -109,7 +110,7 @@ def load() -> ActionSettings:
         raise SetupError(f"{name}: {first['msg']}. Jobs are started by Ostler's action, see action.yml.") from error
 
 
-KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "RUNNER_TEMP", "VIRTUAL_ENV", "UNPLUGGED_TREE")
+KEPT = (*VARIABLES, "LANG", "LC_ALL", "TMPDIR", "RUNNER_TEMP", "UNPLUGGED_TREE")
 
 
 def scrub() -> None:

@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from bot.cli.run import repo_config
-from bot.config import VENDORS, RepoConfig, Settings, load_settings
+from bot.config import VENDORS, RepoConfig, Settings, load_settings, run_settings
 from bot.core.errors import UserError
+from bot.core.reports import Profile
 from bot.core.selection import ModelClass
 from bot.llm.prices import TABLE_DATED, stale
 from bot.rooms import experience_of, pricing, sessions
@@ -114,11 +115,19 @@ def _checkout(path: Path, settings: Settings) -> Iterator[Item]:
     )
     yield from _prices(settings, config)
     yield _memory(settings, str(checkout.root))
-    profile = look(checkout, config.verify.python)
-    if profile.test_runner is None:
-        yield Item("tests", "warn", f"none found: changes stay 'not verified' ({'; '.join(profile.reasons)})")
-    else:
-        yield Item("tests", "ok", f"{profile.test_runner} with {profile.python}: {'; '.join(profile.reasons)}")
+    yield from _toolchain(look(checkout, run_settings(settings, config, None)))
+
+
+def _toolchain(profile: Profile) -> Iterator[Item]:
+    """What was found, then each stage with its command or why it isn't run."""
+    yield Item("toolchain", "ok" if profile.runtime else "warn", f"{profile.language}: {'; '.join(profile.reasons)}")
+    for stage in profile.stages:
+        if stage.name == "tests" and profile.test_runner is None:
+            yield Item("tests", "warn", f"none run: changes stay 'not verified' ({stage.reason})")
+        elif stage.name == "tests":
+            yield Item("tests", "ok", f"{stage.command} ({stage.reason})")
+        else:
+            yield Item(stage.name, "ok", f"{stage.command} ({stage.reason})" if stage.command else stage.reason)
 
 
 def _memory(settings: Settings, repo: str) -> Item:

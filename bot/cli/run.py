@@ -23,6 +23,7 @@ from bot.core.errors import BadInput, SetupError
 from bot.core.events import Answered, BudgetRaised, OverrunAccepted, Resumed, RunRequested, StopRequested
 from bot.core.paths import printable
 from bot.core.policy import redact
+from bot.core.reports import Profile
 from bot.core.run import Run, Waiting, short
 from bot.core.strategy import Settings as RunSettings
 from bot.core.strategy import compile_strategy
@@ -37,7 +38,7 @@ from bot.store.journal import Journal
 from bot.store.session import SessionFolder
 from bot.workspace.checkout import Checkout
 from bot.workspace.search import read_at
-from bot.workspace.workplace import Workplace
+from bot.workspace.workplace import Workplace, look
 
 DIRTY_SHOWN = 3
 DOOR = "the command line"
@@ -66,7 +67,7 @@ def run(
     refuse_early(ticket, settings, config)
     models(environment)  # so that a key that cannot be one is refused before there is a session
     if dry_run:
-        return show_strategy(ticket, settings, as_json=as_json)
+        return show_strategy(ticket, settings, look(checkout, settings), as_json=as_json)
     if changed := checkout.dirty():
         named = ", ".join(changed[:DIRTY_SHOWN]) + (" and more" if len(changed) > DIRTY_SHOWN else "")
         raise SetupError(f"The checkout has changes that are not committed ({named}): commit, stash or ignore them first.")
@@ -282,13 +283,13 @@ def warn_of_old_prices(settings: RunSettings, config: RepoConfig) -> None:
         print(f"ostler: {old}.", file=sys.stderr)
 
 
-def show_strategy(ticket: Ticket, settings: RunSettings, *, as_json: bool) -> int:
-    """Print what a run would do."""
+def show_strategy(ticket: Ticket, settings: RunSettings, profile: Profile, *, as_json: bool) -> int:
+    """Print what a run would do, and with which commands the result would be checked."""
     strategy = compile_strategy(ticket, settings)
     if as_json:
         from dataclasses import asdict  # noqa: PLC0415
 
-        print(json.dumps({"digest": strategy.digest, **asdict(strategy)}))
+        print(json.dumps({"digest": strategy.digest, **asdict(strategy), "toolchain": asdict(profile)}))
         return 0
     console, seen = Console(highlight=False), strategy.triage
     console.print(
@@ -299,6 +300,9 @@ def show_strategy(ticket: Ticket, settings: RunSettings, *, as_json: bool) -> in
         console.print(escape(f"  {choice.role:<14} {choice.model.model:<20} {choice.reason}"), soft_wrap=True)
     for plan in strategy.phases:
         console.print(escape(f"  {plan.tier:<14} {plan.kind:<20} {'skipped: ' + plan.skip if plan.skip else ''}"), soft_wrap=True)
+    console.print(escape(f"{profile.language}: {'; '.join(profile.reasons)}"), soft_wrap=True)
+    for stage in profile.stages:
+        console.print(escape(f"  {stage.name:<14} {stage.command or 'no command'} ({stage.reason})"), soft_wrap=True)
     return 0
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from bot.config.base import Part, wrong
 from bot.config.budget import BreakerLimits, Budget, KindLimit, Quotas, RateLimits, Routing, RunLimits
@@ -18,12 +19,16 @@ from bot.core.errors import BadInput, SetupError
 from bot.core.experience import Experience
 from bot.core.limits import AGENT, REFERENCE, KindBase, Override, Rules, Thresholds
 from bot.core.phases import Kind
+from bot.core.reports import Commands
 from bot.core.routing import Worth
 from bot.core.selection import ModelClass, ModelId
 from bot.core.strategy import Settings as RunSettings
 from bot.core.switching import continue_cost
 
 CONFIG_PATH = ".github/ostler.yml"
+
+Command = Annotated[str, Field(max_length=2_000, pattern=r"^(\S[^\n\x00]*)?$")]
+"""One line of shell, or nothing."""
 
 
 class ClassModels(Part):
@@ -49,12 +54,32 @@ class Models(Part):
 
 
 class Verify(Part):
-    """How tests are run: `tests` are the files or ids of the whole suite, `python` an interpreter of the repository's own."""
+    """How a change is checked. What is left out is detected; `ostler doctor` shows what was.
 
-    tests: tuple[str, ...] = ()
+    `tests` is a command, or a list of the files or ids that make up the suite of the detected runner. `install` is named where
+    packages are missing; it isn't run. `python` is an interpreter of the repository's own.
+    """
+
+    tests: tuple[str, ...] | Command = ()
+    lint: Command = ""
+    types: Command = ""
+    build: Command = ""
+    install: Command = ""
     python: str = ""
     quick_seconds: int = Field(default=60, ge=1, le=3600)
     full_seconds: int = Field(default=180, ge=1, le=7200)
+
+    @field_validator("tests", mode="before")
+    @classmethod
+    def _command_or_list(cls, value: Any) -> Any:
+        if isinstance(value, str) or (isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)):
+            return value
+        raise PydanticCustomError("tests", "a command, or a list of files or ids, is expected here")
+
+    @property
+    def commands(self) -> Commands:
+        tests = self.tests if isinstance(self.tests, str) else ""
+        return Commands(self.install, self.build, self.types, self.lint, tests)
 
 
 class Loop(Part):
@@ -171,8 +196,9 @@ def run_settings(
         approval=config.approval,
         preapproved_by=preapproved_by,
         max_turns=config.loop.max_turns,
-        tests=config.verify.tests,
+        tests=() if isinstance(config.verify.tests, str) else config.verify.tests,
         python=config.verify.python,
+        commands=config.verify.commands,
         quick_seconds=config.verify.quick_seconds,
         full_seconds=config.verify.full_seconds,
         allowed_paths=config.paths.allow,
@@ -241,7 +267,11 @@ def _not_yaml(error: yaml.YAMLError, text: str, where: str) -> str:
     return f"{where}, line {mark.line + 1 if mark else 1}: not YAML ({getattr(error, 'problem', None) or error})."
 
 
-_REASONS = {"extra_forbidden": "there is no such setting", "model_type": "settings, as `name: value`, are expected here"}
+_REASONS = {
+    "extra_forbidden": "there is no such setting",
+    "model_type": "settings, as `name: value`, are expected here",
+    "string_pattern_mismatch": "one line of shell is expected here, without a blank before it",
+}
 """Where pydantic's own words are for programmers."""
 
 

@@ -29,9 +29,12 @@ OWNER_PATHS = ("pyproject.toml", "setup.py", "setup.cfg", "*.lock", "*requiremen
                "makefile", "dockerfile", "agents.md", "claude.md", ".*")  # fmt: skip
 """Manifests, build and test configuration, agent instructions: allowed, but their owner has to look first. Matched by name."""
 
-STEERING = frozenset(("conftest.py", "pytest.ini", "pytest.toml", ".pytest.ini", "tox.ini", "setup.cfg", "pyproject.toml"))
+STEERING = ("conftest.py", "pytest.ini", "pytest.toml", ".pytest.ini", "tox.ini", "setup.cfg", "pyproject.toml", "package.json",
+            "vitest.config.*", "vitest.workspace.*", "vite.config.*", "jest.config.*", "makefile", "gnumakefile")  # fmt: skip
 
 TEST_PATHS = ("test_*.py", "*_test.py", "*_tests.py", "test.py", "tests.py", "*.test.*", "*.spec.*", "*_test.go")
+
+_TEST_CLASS = re.compile(r"(^|/)(Test[A-Z]\w*|\w+Tests?)\.(java|kt)$|(^|/)__tests__/[^/]+\.[cm]?[jt]sx?$")
 
 _IS = r"\b[\"']?\s*[:=]\s*"
 """Between a name and its value: `=` or `:`, the name perhaps in quotes."""
@@ -69,9 +72,9 @@ def secrets_in(text: str) -> tuple[str, ...]:
 
 
 def is_test(path: str) -> bool:
-    """Whether `path` is a file of tests by the naming rules of pytest, unittest, jest, vitest and go."""
-    name = path.rpartition("/")[2].casefold()
-    return any(fnmatchcase(name, pattern) for pattern in TEST_PATHS)
+    """Whether `path` is a file of tests by the naming rules of pytest, unittest, jest, vitest, go, Maven and Gradle."""
+    name = path.rpartition("/")[2]
+    return any(fnmatchcase(name.casefold(), pattern) for pattern in TEST_PATHS) or bool(_TEST_CLASS.search(path))
 
 
 def is_test_support(path: str) -> bool:
@@ -83,7 +86,8 @@ def is_test_support(path: str) -> bool:
 
 def steers_tests(path: str) -> bool:
     """Whether `path` decides how tests are found and run: fixtures and hooks, the runner's configuration."""
-    return path.rpartition("/")[2].casefold() in STEERING
+    name = path.rpartition("/")[2].casefold()
+    return any(fnmatchcase(name, pattern) for pattern in STEERING)
 
 
 def needs_owner(path: str) -> bool:

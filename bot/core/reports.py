@@ -13,7 +13,8 @@ Op = Literal["add", "modify", "delete"]
 CheckOutcome = Literal["pass", "fail", "neutral"]
 CaseOutcome = Literal["passed", "failed", "error", "skipped"]
 TestOutcome = Literal["pass", "fail", "neutral", "error"]
-TestRunner = Literal["pytest", "unittest"]
+TestRunner = Literal["pytest", "unittest", "vitest", "jest", "node", "go", "cargo", "maven", "gradle", "make", "command"]
+Language = Literal["python", "node", "go", "rust", "java", "make", "other"]
 
 NO_BLOB = "0" * 40
 NO_MODE = "000000"
@@ -160,24 +161,48 @@ class TestReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Profile:
-    """What a toolchain found in the tree, with a reason for each choice in `reasons`.
+class Commands:
+    """What the repository's configuration says instead of what is detected: shell commands, empty where it says nothing.
 
-    `language` is `python` or `other`; `python` is the interpreter's path or empty. Paths are relative to the tree;
-    the root itself is `.`.
+    `tests` is a whole suite without results by test; `install` is named to people and never run in the sandbox.
     """
 
-    language: str
-    python: str
+    install: str = ""
+    build: str = ""
+    types: str = ""
+    lint: str = ""
+    tests: str = ""
+
+
+AS_DETECTED = Commands()
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage of verification as a person would type it. Without a `command` it isn't run, and `reason` says why."""
+
+    name: str
+    command: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a toolchain found in the tree: what will run, and why.
+
+    `runtime` is the path of the interpreter or tool that runs the tests, empty where there is none. `reasons` say why this
+    toolchain and this runtime; `stages` are in the order in which a reader looks at them.
+    """
+
+    language: Language
+    runtime: str
     test_runner: TestRunner | None
-    test_paths: tuple[str, ...]
-    source_roots: tuple[str, ...]
-    lint: bool
-    lint_why: str
-    types: bool
-    types_why: str
     manifests: tuple[str, ...]
+    stages: tuple[Stage, ...] = ()
     reasons: tuple[str, ...] = ()
+
+    def stage(self, name: str) -> Stage | None:
+        return next((stage for stage in self.stages if stage.name == name), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from bot.core.changeset import canonical
 from bot.core.experience import Experience
 from bot.core.limits import ACTIVE_SECONDS, TOKEN_CAP, WORK_PHASES, Limit, Rules, task_limits
 from bot.core.phases import KINDS, Kind
-from bot.core.reports import FixerCall
+from bot.core.reports import AS_DETECTED, Commands, FixerCall
 from bot.core.routing import Worth
 from bot.core.selection import Choice, ModelId, Scope, Triage, choose, triage
 from bot.core.ticket import Ticket
@@ -45,6 +45,7 @@ class Settings:
     max_turns: int = 40
     tests: tuple[str, ...] = ()
     python: str = ""
+    commands: Commands = AS_DETECTED
     quick_seconds: int = 60
     full_seconds: int = 180
     allowed_paths: tuple[str, ...] = ()

@@ -17,7 +17,7 @@ from bot.core.reports import FixerReport, Ran
 from bot.workspace.git import Worktree
 from bot.workspace.sandbox import Sandbox, own_interpreter
 from bot.workspace.sweep import remove
-from bot.workspace.toolchains.checks import ruff_rows
+from bot.workspace.toolchains.python_checks import ruff_rows
 
 AT = "/work/tree"
 MODULES = {"codespell": "codespell_lib"}

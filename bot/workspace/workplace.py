@@ -33,9 +33,9 @@ from bot.workspace.editor import Editor, Outcome
 from bot.workspace.files import Beneath
 from bot.workspace.fixers import run_fixer
 from bot.workspace.git import Worktree
-from bot.workspace.sandbox import Sandbox, own_interpreter
+from bot.workspace.sandbox import Sandbox
 from bot.workspace.search import grep
-from bot.workspace.toolchains import Toolchain, detect
+from bot.workspace.toolchains import VARIABLES, Surroundings, Toolchain, detect
 
 INNER = ("git", "tree", "copies", "box")
 """Parts of a session's folder that hold the worktree rather than the record."""
@@ -80,7 +80,7 @@ class Workplace:
         files = worktree.files(base)
         return WorkspaceReady(
             base_tree=tree,
-            profile=self._detected(settings.python).profile if sandbox.full else _unknown(sandbox),
+            profile=self._detected(settings).profile if sandbox.full else _unknown(sandbox),
             sandbox=sandbox,
             listing=listing(files),
             guide=guide(worktree, base),
@@ -94,7 +94,7 @@ class Workplace:
         self._worktree = Worktree.open(self._folder)
         self._restore(run.tree)
         self._box.probe()
-        self._detected(run.request.settings.python, known=run.workspace.profile.python)
+        self._detected(run.request.settings, known=run.workspace.profile.runtime)
 
     def rebuild(self, run: Run, changes: Sequence[FileChange]) -> None:
         """Make the worktree of a run that began on another machine: its base, and `changes`, which have to give its tree.
@@ -111,7 +111,7 @@ class Workplace:
             raise PolicyError("The changes that came with the session are not those that its journal tells of: start it again.")
         self._restore(run.tree)
         self._box.probe()
-        self._detected(run.request.settings.python)
+        self._detected(run.request.settings)
 
     @property
     def worktree(self) -> Worktree:
@@ -126,11 +126,11 @@ class Workplace:
             raise BugError("the toolchain is used before it was detected")
         return self._toolchain
 
-    def _detected(self, python: str, known: str = "") -> Toolchain:
+    def _detected(self, settings: Settings, known: str = "") -> Toolchain:
         files = self.worktree.files(self.worktree.base)
         self._versions = generated.version_modules(self._checkout.root, files)
         base = self._copy(self.worktree.tree_of(self.worktree.base), "base")
-        self._toolchain = _detect(base, files, self._checkout, self._box, python, known)
+        self._toolchain = _detect(base, files, self._checkout, self._box, settings, known)
         return self._toolchain
 
     def _restore(self, tree: str) -> None:
@@ -187,22 +187,39 @@ class Workplace:
         changed: Sequence[str],
         settings: Settings,
         selection: tuple[str, ...] = (),
-        seconds: int = 0,
+        related: tuple[str, ...] = (),
+        *,
+        quick: bool = False,
     ) -> tuple[tuple[Check, ...], TestReport]:
         """Checks and tests of `tree`, side by side, each on a copy of its own."""
         with ThreadPoolExecutor(max_workers=1) as pool:
             head, base = self._copy(tree, "head"), self._copy(base_tree, "base")
             checks = pool.submit(self.toolchain.checks, self._box, head, base, changed)
-            report = self._tests(tree, "suite", settings, selection, seconds)
+            report = self._tests(tree, "suite", settings, selection, related, quick=quick)
             return checks.result(), report
 
-    def _tests(self, tree: str, name: str, settings: Settings, selection: tuple[str, ...] = (), seconds: int = 0) -> TestReport:
+    def _tests(
+        self,
+        tree: str,
+        name: str,
+        settings: Settings,
+        selection: tuple[str, ...] = (),
+        related: tuple[str, ...] = (),
+        *,
+        quick: bool = False,
+    ) -> TestReport:
         """Run tests on a copy of `tree`. The whole suite runs once for each tree: its id says that the files are the same."""
-        if not selection and tree in self._suites:
+        whole = not selection and not related
+        if whole and tree in self._suites:
             return self._suites[tree]
-        chosen, limit = selection or settings.tests, seconds or settings.full_seconds
-        report = self.toolchain.run_tests(self._box, self._copy(tree, name), selection=chosen, seconds=limit)
-        if not selection and report.outcome == "pass":
+        report = self.toolchain.run_tests(
+            self._box,
+            self._copy(tree, name),
+            selection=selection or settings.tests,
+            related=related,
+            seconds=settings.quick_seconds if quick else settings.full_seconds,
+        )
+        if whole and report.outcome == "pass":
             self._suites[tree] = report
         return report
 
@@ -265,10 +282,19 @@ class Workplace:
         changed = [change.path for change in self.worktree.changes(base_tree, tree)]
         asked = given.get("tests")
         selection = tuple(str(item) for item in asked) if isinstance(asked, list) else ()
-        seconds = settings.quick_seconds if selection else settings.full_seconds
-        checks, report = self._checked(base_tree, tree, changed, settings, selection, seconds)
+        narrowed = "" if selection else self.toolchain.narrows(changed)
+        checks, report = self._checked(
+            base_tree,
+            tree,
+            changed,
+            settings,
+            selection,
+            tuple(changed) if narrowed else (),
+            quick=bool(selection or narrowed),
+        )
         lines = [f"{check.name}: {check.outcome}{': ' + check.detail if check.detail else ''}" for check in checks]
         lines.append(f"tests: {report.outcome}: {report.reason} ({report.collected} collected)")
+        lines += [f"only {narrowed}; all tests run before delivery"] if narrowed else []
         lines += [f"- {case.id}: {case.message}" for case in report.failing[:FAILURES_SHOWN]]
         if report.outcome in ("fail", "error"):
             lines += ["", report.output[-6_000:]]
@@ -278,16 +304,9 @@ class Workplace:
         """Commands in the sandbox, in the worktree itself. Each starts fresh: no background process outlives it."""
         if not any(commands):
             return Outcome("There is no command. Every call starts a fresh shell.", is_error=False)
-        interpreter, said, bad = self.toolchain.interpreter, [], False
+        said, bad = [], False
         for command in commands:
-            ran = self._box.run(
-                ("/bin/bash", "-c", command),
-                work=self.worktree.tree,
-                at=self.toolchain.at,
-                readonly=(*(interpreter.readonly if interpreter else ()), *own_interpreter()),
-                env={"PATH": interpreter.path} if interpreter else {},
-                seconds=SHELL_SECONDS,
-            )
+            ran = self.toolchain.place.run(self._box, self.worktree.tree, ("/bin/bash", "-c", command), SHELL_SECONDS)
             said.append(ran.text + ("" if ran.exit == 0 else f"\n[{ran.how}]"))
             bad = bad or ran.exit != 0
         return Outcome("\n".join(said).strip() or "[no output]", is_error=bad)
@@ -305,32 +324,25 @@ class Workplace:
         return commit
 
 
-def look(checkout: Checkout, python: str) -> Profile:
-    """What a run would find in `checkout`, for `ostler doctor`."""
+def look(checkout: Checkout, settings: Settings) -> Profile:
+    """What a run would find in `checkout`, for those that only want to know."""
     with tempfile.TemporaryDirectory(prefix="ostler-look-") as made:
         workplace = Workplace(Path(made), checkout)
         workplace._worktree = Worktree.create(Path(made), checkout, checkout.head)
         report = workplace._box.probe()
-        return workplace._detected(python).profile if report.full else _unknown(report)
+        return workplace._detected(settings).profile if report.full else _unknown(report)
 
 
-def _detect(tree: Path, files: tuple[str, ...], checkout: Checkout, box: Sandbox, python: str, known: str) -> Toolchain:
-    """The only look at the caller's environment: which interpreter they have active."""
-    return detect(
-        tree,
-        files,
-        checkout.root,
-        box=box,
-        setting=python,
-        virtual_env=os.environ.get("VIRTUAL_ENV", ""),
-        path=os.environ.get("PATH", ""),
-        known=known,
-    )
+def _detect(tree: Path, files: tuple[str, ...], checkout: Checkout, box: Sandbox, settings: Settings, known: str) -> Toolchain:
+    """The only look at the caller's environment: which tools they have at hand."""
+    env = {name: os.environ[name] for name in VARIABLES if name in os.environ}
+    around = Surroundings(settings.python, env, known)
+    return detect(tree, files, checkout.root, box=box, commands=settings.commands, around=around)
 
 
 def _unknown(report: SandboxReport) -> Profile:
     why = f"not looked at: {report.advice}"
-    return Profile("other", "", None, (), (".",), False, why, False, why, (), (why,))
+    return Profile("other", "", None, (), (), (why,))
 
 
 def _range(given: Mapping[str, Any]) -> list[int] | None:

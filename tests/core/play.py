@@ -43,7 +43,19 @@ from bot.core.events import (
 )
 from bot.core.phases import Kind
 from bot.core.recovery import ErrorClass
-from bot.core.reports import NO_BLOB, NO_MODE, CaseOutcome, Check, FileChange, FixerReport, Op, Probe, Profile, SandboxReport
+from bot.core.reports import (
+    NO_BLOB,
+    NO_MODE,
+    CaseOutcome,
+    Check,
+    FileChange,
+    FixerReport,
+    Op,
+    Probe,
+    Profile,
+    SandboxReport,
+    Stage,
+)
 from bot.core.reports import TestCase as Case
 from bot.core.reports import TestOutcome as Suite
 from bot.core.reports import TestReport as Report
@@ -88,9 +100,8 @@ def sandbox(*, full: bool = True) -> SandboxReport:
 
 
 def ready(*, full: bool = True) -> WorkspaceReady:
-    profile = Profile(
-        "python", "/usr/bin/python3", "pytest", ("tests",), ("src",), True, "ruff", False, "no mypy", ("pyproject.toml",)
-    )
+    stages = (Stage("lint", "ruff check", "ruff as pyproject.toml configures it"), Stage("tests", "pytest", "there are tests"))
+    profile = Profile("python", "/usr/bin/python3", "pytest", ("pyproject.toml",), stages, ("python, because there is calc.py",))
     return WorkspaceReady(
         BASE_TREE, profile, sandbox(full=full), "src/\n  a.py\n", Excerpt("AGENTS.md", "Be kind.", "it is the guide"), ()
     )

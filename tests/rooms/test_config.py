@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from bot.config import Budget, Models, RepoConfig, Settings, load_settings, micro, parse_config
 from bot.core.budget import PriceTier
 from bot.core.errors import BadInput, SetupError
+from bot.core.reports import Commands
 from bot.core.selection import ModelClass
 
 FULL = b"""\
@@ -25,6 +26,7 @@ models:
   prefer: openai
 verify:
   tests: [tests, -q]
+  types: npm run typecheck
   python: .venv/bin/python
   quick_seconds: 30
   full_seconds: 600
@@ -54,6 +56,8 @@ class TestWhatIsSaid:
         assert config.models.openai == Models().openai
         assert config.paths.allow == ("src/*", "tests/*")
         assert config.loop.max_turns == 12
+        assert (config.verify.tests, config.verify.commands) == (("tests", "-q"), Commands(types="npm run typecheck"))
+        assert parse_config(b"verify: {tests: make check}").verify.commands == Commands(tests="make check")
         tier = config.prices[0].rates().tiers[0]
         assert (tier.input, tier.output, tier.cache_read, tier.cache_write_long) == (1_000_000, 2_500_000, 1_000_000, 2_000_000)
 
@@ -151,6 +155,8 @@ WRONG = {
     "settings for a word": (b"approval: {when: always}\n", 1, "approval"),
     "a wrong word": (b"\n\napproval: sometimes\n", 3, "approval"),
     "another version": (b"# \nversion: 2\n", 2, "version"),
+    "no command and no list": (b"verify:\n  tests: {a: b}\n", 2, "verify.tests: a command, or a list"),
+    "a command of two lines": (b"verify:\n  lint: |\n    a\n    b\n", 2, "verify.lint: one line of shell"),
     "a number out of range": (b"verify:\n  quick_seconds: 0\n", 2, "verify.quick_seconds"),
     "a list at the top": (b"- version: 1\n", 1, "the file"),
     "a word at the top": (b"hello", 1, "the file"),

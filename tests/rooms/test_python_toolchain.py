@@ -13,9 +13,11 @@ import pytest
 from bot.core.errors import SetupError
 from bot.core.reports import Check, TestReport
 from bot.workspace.sandbox import Sandbox
-from bot.workspace.toolchains import Toolchain, detect
+from bot.workspace.toolchains import detect
 from bot.workspace.toolchains.interpreters import Wanted, choose
 from bot.workspace.toolchains.junit import read, signature
+from bot.workspace.toolchains.python import PythonToolchain
+from tests.rooms.trees import names, put
 
 
 @pytest.fixture(scope="module")
@@ -26,20 +28,10 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
     return made
 
 
-def put(root: Path, files: Mapping[str, str]) -> Path:
-    root.mkdir(parents=True, exist_ok=True)
-    for name, text in files.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text)
-    return root
-
-
-def names(root: Path) -> tuple[str, ...]:
-    return tuple(sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()))
-
-
-def look(box: Sandbox, root: Path, **more: str) -> Toolchain:
-    return detect(root, names(root), Path("/work/checkout"), box=box, **more)
+def look(box: Sandbox, root: Path) -> PythonToolchain:
+    found = detect(root, names(root), Path("/work/checkout"), box=box)
+    assert isinstance(found, PythonToolchain)
+    return found
 
 
 def suite(
@@ -62,27 +54,25 @@ class TestDetect:
         )
         found = look(box, tmp_path / "t")
         profile = found.profile
-        assert (profile.language, profile.test_runner, profile.test_paths) == ("python", "pytest", ("checks",))
-        assert profile.source_roots == ("src", ".")
-        assert (profile.lint, found.types_named, profile.manifests) == (True, True, ("pyproject.toml",))
-        assert any("tool.pytest" in reason for reason in profile.reasons)
+        assert (profile.language, profile.test_runner, found.test_paths) == ("python", "pytest", ("checks",))
+        assert found.source_roots == ("src", ".")
+        assert (found.linted, found.typed, found.typed_named, profile.manifests) == (True, "mypy", True, ("pyproject.toml",))
+        stages = {stage.name: stage for stage in profile.stages}
+        assert "tool.pytest" in stages["tests"].reason
+        assert stages["types"].command.endswith("-m mypy")
         assert any("Ostler's own" in reason for reason in profile.reasons)
 
     def test_unittest_needs_no_pytest(self, box: Sandbox, tmp_path: Path) -> None:
         put(tmp_path / "t", {"test_a.py": "import unittest\nclass A(unittest.TestCase):\n    def test_a(self): pass\n"})
-        profile = look(box, tmp_path / "t").profile
-        assert (profile.test_runner, profile.test_paths, profile.lint, profile.types) == ("unittest", (".",), False, False)
+        found = look(box, tmp_path / "t")
+        assert (found.profile.test_runner, found.test_paths, found.linted, found.typed) == ("unittest", (".",), False, "")
 
-    def test_no_tests_and_other_languages(self, box: Sandbox, tmp_path: Path) -> None:
+    def test_no_tests_is_not_verified(self, box: Sandbox, tmp_path: Path) -> None:
         put(tmp_path / "a", {"a.py": ""})
-        assert look(box, tmp_path / "a").profile.test_runner is None
-        put(tmp_path / "b", {"main.go": "", "package.json": "{"})
-        found = look(box, tmp_path / "b")
-        assert (found.profile.language, found.interpreter) == ("other", None)
-        assert found.run_tests(box, tmp_path / "b").outcome == "neutral"
-        put(tmp_path / "c", {"package.json": "{}"})
-        checks = found.checks(box, tmp_path / "b", tmp_path / "c", ["package.json"])
-        assert [check.outcome for check in checks] == ["fail", "neutral", "neutral", "neutral", "neutral"]
+        found = look(box, tmp_path / "a")
+        assert found.profile.test_runner is None
+        report = found.run_tests(box, tmp_path / "a")
+        assert (report.outcome, report.reason) == ("neutral", "not verified: no test runner, because there are no test files")
 
     def test_a_lone_test_module_is_a_suite(self, box: Sandbox, tmp_path: Path) -> None:
         text = "import unittest\nclass T(unittest.TestCase):\n    def test_a(self): pass\n"
@@ -132,7 +122,7 @@ class TestDetect:
             },
         )
         found = detect(copy, names(copy), checkout, box=box)
-        assert found.interpreter is not None
+        assert isinstance(found, PythonToolchain)
         assert found.interpreter.python == checkout / ".venv/bin/python"
         report = found.run_tests(box, copy)
         assert (report.outcome, report.collected) == ("pass", 1), report.output
@@ -162,7 +152,7 @@ class TestChecks:
             "imports": "pass",
         }
         assert "1 known" in found["lint"].detail
-        assert "does not configure mypy" in found["types"].detail
+        assert "configures neither mypy" in found["types"].detail
 
     def test_each_defect_fails_its_own_check(self, box: Sandbox, tmp_path: Path) -> None:
         found = self.run(

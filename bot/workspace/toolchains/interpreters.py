@@ -70,16 +70,24 @@ def _candidates(checkout: Path, setting: str, virtual_env: str, path: str) -> It
     if setting:
         yield "the one set in the configuration", Path(setting) if os.path.isabs(setting) else checkout / setting
         return
-    for name in VENV_NAMES:
-        if (checkout / name / "pyvenv.cfg").is_file():
-            yield f"the checkout's {name}", checkout / name / "bin" / "python"
-    if virtual_env and Path(virtual_env) not in [checkout / name for name in VENV_NAMES]:
+    environments = _environments(checkout)
+    yield from ((f"the checkout's {folder.name}", folder / "bin" / "python") for folder in environments)
+    if virtual_env and Path(virtual_env) not in environments:
         yield "the active virtual environment", Path(virtual_env) / "bin" / "python"
     for folder in path.split(os.pathsep):
         if os.path.isabs(folder) and os.access(Path(folder, "python3"), os.X_OK):
             yield "the first python3 on PATH", Path(folder, "python3")
             break
     yield "Ostler's own", Path(sys.executable)
+
+
+def _environments(checkout: Path) -> list[Path]:
+    """Virtual environments at the checkout's root: the usual names first (uv and poetry make `.venv`), then any other."""
+    try:
+        found = sorted(path for path in checkout.iterdir() if (path / "pyvenv.cfg").is_file())
+    except OSError:
+        return []
+    return sorted(found, key=lambda path: VENV_NAMES.index(path.name) if path.name in VENV_NAMES else len(VENV_NAMES))
 
 
 def _located(python: Path, where: str, checkout: Path) -> Interpreter | str:

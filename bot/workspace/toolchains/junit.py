@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
 
@@ -33,8 +33,13 @@ def read(folder: Path, name: str = "junit.xml") -> tuple[TestCase, ...] | str:
         root = fromstring(data, forbid_dtd=True)
     except (ParseError, DefusedXmlException, ValueError, RecursionError) as error:
         return f"the test report cannot be read ({type(error).__name__})"
+    return merged(_cases(root))
+
+
+def merged(cases: Iterable[TestCase]) -> tuple[TestCase, ...] | str:
+    """One case per id with its worst outcome, sorted by id; or that there are too many."""
     found: dict[str, TestCase] = {}
-    for case in _cases(root):
+    for case in cases:
         if case.id not in found or RANK[case.outcome] > RANK[found[case.id].outcome]:
             found[case.id] = case
         if len(found) > MAX_CASES:

@@ -8,9 +8,8 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from bot.core.reports import TestRunner
 from bot.workspace.toolchains.reading import read_text
 
 MANIFESTS = (
@@ -26,11 +25,14 @@ MANIFESTS = (
     ".ruff.toml",
     "requirements.txt",
     "Pipfile",
+    "uv.lock",
+    "poetry.lock",
 )
 PROJECT_FILES = ("pyproject.toml", "setup.py", "setup.cfg")
 TEST_FILE = re.compile(r"(^|/)(test_[^/]*|[^/]*_test|tests?)\.py$")
 PLAIN_TEST = re.compile(r"^(async )?def test|^\s*(import|from) pytest|^@pytest", re.MULTILINE)
 UNITTEST = re.compile(r"unittest|TestCase")
+PythonRunner = Literal["pytest", "unittest"]
 MAX_ROOTS = 20
 MAX_READ = 200
 
@@ -92,7 +94,7 @@ def test_files(facts: Facts) -> tuple[str, ...]:
     return tuple(name for name in facts.files if TEST_FILE.search(name))
 
 
-def test_runner(facts: Facts) -> tuple[TestRunner | None, str]:
+def test_runner(facts: Facts) -> tuple[PythonRunner | None, str]:
     """Which runner the tests are written for, and why."""
     configured = (
         ("pytest.ini" in facts.ini, "pytest.ini"),
@@ -154,6 +156,24 @@ def types(facts: Facts) -> tuple[bool, str]:
         if there:
             return True, f"mypy as {name} configures it"
     return False, "the repository does not configure mypy"
+
+
+def pyright(facts: Facts) -> tuple[bool, str]:
+    """True if the repository configures pyright."""
+    if "pyrightconfig.json" in facts.files:
+        return True, "pyright as pyrightconfig.json configures it"
+    return facts.has_tool("pyright") or facts.has_tool("basedpyright"), "pyright as pyproject.toml configures it"
+
+
+def install(facts: Facts) -> str:
+    """The command that would make the repository's environment."""
+    for lock, command in (("uv.lock", "uv sync"), ("poetry.lock", "poetry install"), ("pdm.lock", "pdm install")):
+        if lock in facts.files:
+            return command
+    venv = "python3 -m venv .venv && .venv/bin/pip install"
+    if any(name in facts.files for name in PROJECT_FILES):
+        return f"{venv} -e ."
+    return f"{venv} -r requirements.txt" if "requirements.txt" in facts.files else ""
 
 
 def types_named(facts: Facts) -> bool:
