@@ -10,7 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.core.findings import Finding
-from bot.core.policy import MAX_CHANGESET_BYTES, MAX_FILES, check, is_test, needs_owner, protected, redact, remarks, secrets_in
+from bot.core.policy import (
+    MAX_CHANGESET_BYTES,
+    MAX_FILES,
+    check,
+    is_test,
+    needs_owner,
+    protected,
+    redact,
+    remarks,
+    secrets_in,
+    steers_tests,
+)
 from bot.core.reports import FileChange
 from tests.core.play import change, changeset
 
@@ -188,3 +199,11 @@ def test_text_made_to_be_slow_is_not(text: str) -> None:
 def test_a_refusal_reads_as_a_sentence() -> None:
     found = check(changeset(change("a", mode="120000"), change(".github/workflows/ci.yml"), change("a\u200b")))
     assert all(isinstance(finding, Finding) and len(finding.claim) > 20 and "\u200b" not in finding.claim for finding in found)
+
+
+def test_what_counts_as_a_test_and_what_steers_tests_in_other_languages() -> None:
+    tests = ("a/b.test.ts", "a_test.go", "src/test/java/SumsTest.java", "m/TestSums.kt", "src/__tests__/sums.tsx")
+    assert all(is_test(path) for path in tests)
+    assert not any(is_test(path) for path in ("src/Latest.java", "src/Contest.kt.md", "a/__tests__/data/one.json", "latest.ts"))
+    assert all(steers_tests(path) for path in ("package.json", "web/vitest.config.ts", "jest.config.js", "Makefile"))
+    assert not any(steers_tests(path) for path in ("src/package.ts", "config.ts", "makefile.py"))

@@ -98,7 +98,7 @@ class TestDetect:
         assert "because the script test in package.json is" in stages["tests"].reason
         assert "tsc as tsconfig.json configures it" in stages["types"].reason
         assert stages["lint"] == Stage("lint", "", "the repository does not configure eslint")
-        assert stages["format"].command.endswith("--list-different --ignore-unknown --")
+        assert stages["format"].command.endswith("--no-color --list-different --ignore-unknown --")
         assert profile.reasons[0] == "node, because there are package.json and 1 source file"
         assert any(reason.startswith("npm, because there is package-lock.json") for reason in profile.reasons)
 
@@ -205,7 +205,7 @@ class TestChecks:
                 'import "not-there";\n'
                 "export default [fs, x, other];\n",
                 "src/wide.js": "export const a   =   1;\n",
-                "package.json": "{",
+                "data.json": "{",
             },
         )
         assert found["syntax"].detail.startswith("src/bad.ts: line 1: ")
@@ -213,7 +213,7 @@ class TestChecks:
         assert "src/lost.js:5: no-undef 'other' is not defined." in found["lint"].detail
         assert found["imports"].detail.splitlines() == ["src/lost.js: ./gone.js", "src/lost.js: not-there"]
         assert "src/wide.js: is not laid out as prettier would" in found["format"].detail
-        assert found["manifests"].detail.startswith("package.json: ")
+        assert found["manifests"].detail.startswith("data.json: ")
         assert {check.outcome for check in found.values()} == {"fail"}
 
     def test_types_only_new_errors(self, box: Sandbox, tmp_path: Path) -> None:

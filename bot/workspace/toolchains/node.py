@@ -205,7 +205,7 @@ def _tools(node: Node | None, facts: NodeFacts, node_why: str) -> tuple[dict[str
             "prettier",
             "prettier",
             facts.configured(".prettierrc", "prettier.config.", field="prettier"),
-            ("--list-different", "--ignore-unknown", "--"),
+            ("--no-color", "--list-different", "--ignore-unknown", "--"),
         ),
     )
     tools: dict[str, tuple[str, ...]] = {}

@@ -18,6 +18,8 @@ LINTED = (*modules.SOURCES, ".vue", ".svelte", ".astro")
 TYPED = (".ts", ".mts", ".cts", ".tsx", ".vue", ".svelte", ".js", ".jsx", ".mjs", ".cjs", ".json")
 TSC_LINE = re.compile(r"^(?P<file>[^\s(][^(\n]*)\(\d+,\d+\): error (?P<code>TS\d+): (?P<text>.*)$", re.MULTILINE)
 TSC_WHOLE = re.compile(r"^error (?P<code>TS\d+): (?P<text>.*)$", re.MULTILINE)
+UNREAD = re.compile(r"^\[error\] (?P<file>[^:\s]+): (?P<text>\w*Error: .*)$", re.MULTILINE)
+PRETTIER_ERRORS = 2
 NOTHING = "no JavaScript or TypeScript file changed"
 Inspected = dict[str, Any]
 
@@ -113,7 +115,9 @@ def _eslint_row(file: str, message: dict[str, Any]) -> Finding:
 
 
 def _prettier(ran: Ran) -> list[Finding] | None:
-    if ran.exit not in (0, 1):
-        return None
     names = [line.strip() for line in ran.text.splitlines() if line.strip() and not line.startswith("[")]
-    return [Finding(name, "layout", "is not laid out as prettier would") for name in names]
+    rows = [Finding(name, "layout", "is not laid out as prettier would") for name in names]
+    unread = [
+        Finding(found["file"], "syntax", f"prettier cannot read it: {found['text']}") for found in UNREAD.finditer(ran.text)
+    ]
+    return [*rows, *unread] if ran.exit in (0, 1) or (ran.exit == PRETTIER_ERRORS and unread) else None
