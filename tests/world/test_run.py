@@ -159,7 +159,8 @@ def test_it_leaves_a_branch_a_patch_a_report_and_the_evidence(story: Story) -> N
     for name in ("report.md", "journal.jsonl", "page.html", "changes.patch", "metadata.json", "state.json"):
         assert (story.folder / name).stat().st_size > 0, name
     evidence = {path.name for path in (story.folder / "runs" / "run-01" / "evidence").iterdir()}
-    assert evidence == {"plan.md", "plan.json", "test_results.json", "review.md"}
+    measured = {"budget_report.md", "budget_enforcement.json"}
+    assert evidence == {"plan.md", "plan.json", "test_results.json", "review.md"} | measured
     assert story.world.branches() == ["main", story.result["branch"]]
     assert story.world.git("rev-parse", story.result["branch"]) == story.result["head_sha"]
     assert (
