@@ -40,7 +40,11 @@ bind() { # MODE SRC DST, DST relative to the new root
     mount -o "bind,nosuid,nodev,$1" "$2" "$3"
 }
 
-over() { # SRC DST: SRC as it is, with changes kept in memory and dropped with the sandbox
+# What Vite, Vitest, Babel and others keep in node_modules between runs. It belongs to whoever ran them in the checkout, so that
+# they could not write it here; and a proof must not hang on it.
+CACHES='.vite .vite-temp .vitest .cache'
+
+over() { # SRC DST: SRC without CACHES, with changes kept in memory and dropped with the sandbox
     layers=$((layers + 1))
     if [ "$layers" = 1 ]; then
         mkdir -p .over
@@ -51,6 +55,9 @@ over() { # SRC DST: SRC as it is, with changes kept in memory and dropped with t
     chmod 1777 "$here/up"
     mount -o bind,nosuid,nodev,ro "$1" "$here/low"
     mount -t overlay -o "nosuid,nodev,lowerdir=$here/low,upperdir=$here/up,workdir=$here/work" overlay "$2"
+    for name in $CACHES; do
+        rm -rf "${2:?}/$name"
+    done
 }
 
 devices() {

@@ -15,7 +15,7 @@ from bot.workspace.sandbox import Sandbox
 from bot.workspace.toolchains import Surroundings, detect
 from bot.workspace.toolchains.jestjson import read
 from bot.workspace.toolchains.node import NodeToolchain
-from tests.node_packages.there import FOLDER, needs_packages
+from tests.node_packages.there import FOLDER, installed_in, needs_packages
 from tests.rooms.trees import names, put
 
 pytestmark = needs_packages
@@ -353,14 +353,17 @@ class TestSuites:
         assert (report.outcome, "no report" in report.reason) == ("error", True)
 
     def test_a_configuration_is_loaded_and_caches_are_not_kept(self, box: Sandbox, tmp_path: Path) -> None:
-        """Vite writes the configuration that it has bundled, and its results, into node_modules."""
+        """Vite writes the configuration that it has bundled, and its results, into node_modules, where the user's may be."""
         config = 'import { defineConfig } from "vitest/config";\nexport default defineConfig({ test: { globals: true } });\n'
-        before = sorted(path.name for path in (FOLDER / "node_modules").iterdir())
-        report = suite(
-            box, tmp_path, {**script("vitest run", "vitest"), "vite.config.ts": config, "a.test.ts": 'test("a", () => {});\n'}
-        )
+        files = {**script("vitest run", "vitest"), "vite.config.ts": config, "a.test.ts": 'test("a", () => {});\n'}
+        checkout, root = installed_in(put(tmp_path / "checkout", {})), put(tmp_path / "copy", files)
+        results = "node_modules/.vite/vitest/da39a3ee5e6b4b0d3255bfef95601890afd80709/results.json"  # Vitest's own name for them
+        put(checkout, {results: "{}", "node_modules/.vite-temp/of.the.user": ""})
+        before = sorted(path.name for path in (checkout / "node_modules").rglob("*"))
+        report = look(box, root, checkout).run_tests(box, root)
         assert report.outcome == "pass", report
-        assert sorted(path.name for path in (FOLDER / "node_modules").iterdir()) == before
+        assert sorted(path.name for path in (checkout / "node_modules").rglob("*")) == before
+        assert (checkout / results).read_text() == "{}"
 
     def test_typescript_needs_a_node_that_runs_it(self, box: Sandbox, tmp_path: Path) -> None:
         put(tmp_path, {**script("node --test a.test.ts"), "a.test.ts": HEADS["node"].replace("(got)", "(got: number)")})
