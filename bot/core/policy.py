@@ -34,7 +34,7 @@ STEERING = ("conftest.py", "pytest.ini", "pytest.toml", ".pytest.ini", "tox.ini"
 
 TEST_PATHS = ("test_*.py", "*_test.py", "*_tests.py", "test.py", "tests.py", "*.test.*", "*.spec.*", "*_test.go")
 
-_TEST_CLASS = re.compile(r"(^|/)(Test[A-Z]\w*|\w+Tests?)\.(java|kt)$|(^|/)__tests__/[^/]+\.[cm]?[jt]sx?$")
+_TEST_CLASS = re.compile(r"(^|/)(Test[A-Z]\w*|\w+Tests?)\.(java|kt)$|(^|/)__tests__/[^/]+\.[cm]?[jt]sx?$|(^|/)tests/\w+\.rs$")
 
 _IS = r"\b[\"']?\s*[:=]\s*"
 """Between a name and its value: `=` or `:`, the name perhaps in quotes."""
@@ -72,7 +72,7 @@ def secrets_in(text: str) -> tuple[str, ...]:
 
 
 def is_test(path: str) -> bool:
-    """Whether `path` is a file of tests by the naming rules of pytest, unittest, jest, vitest, go, Maven and Gradle."""
+    """Whether `path` is a file of tests by the naming rules of pytest, unittest, jest, vitest, go, Cargo, Maven and Gradle."""
     name = path.rpartition("/")[2]
     return any(fnmatchcase(name.casefold(), pattern) for pattern in TEST_PATHS) or bool(_TEST_CLASS.search(path))
 

@@ -202,8 +202,18 @@ def test_a_refusal_reads_as_a_sentence() -> None:
 
 
 def test_what_counts_as_a_test_and_what_steers_tests_in_other_languages() -> None:
-    tests = ("a/b.test.ts", "a_test.go", "src/test/java/SumsTest.java", "m/TestSums.kt", "src/__tests__/sums.tsx")
+    tests = (
+        "a/b.test.ts",
+        "a_test.go",
+        "src/test/java/SumsTest.java",
+        "m/TestSums.kt",
+        "src/__tests__/sums.tsx",
+        "tests/sums.rs",
+    )
     assert all(is_test(path) for path in tests)
-    assert not any(is_test(path) for path in ("src/Latest.java", "src/Contest.kt.md", "a/__tests__/data/one.json", "latest.ts"))
+    assert not any(
+        is_test(path)
+        for path in ("src/Latest.java", "src/Contest.kt.md", "a/__tests__/data/one.json", "latest.ts", "src/sums.rs")
+    )
     assert all(steers_tests(path) for path in ("package.json", "web/vitest.config.ts", "jest.config.js", "Makefile"))
     assert not any(steers_tests(path) for path in ("src/package.ts", "config.ts", "makefile.py"))
