@@ -115,12 +115,17 @@ def _checkout(path: Path, settings: Settings) -> Iterator[Item]:
     )
     yield from _prices(settings, config)
     yield _memory(settings, str(checkout.root))
-    yield from _toolchain(look(checkout, run_settings(settings, config, None)))
+    try:
+        profile = look(checkout, run_settings(settings, config, None))
+    except UserError as error:
+        yield Item("toolchain", "bad", str(error))
+        return
+    yield from _toolchain(profile)
 
 
 def _toolchain(profile: Profile) -> Iterator[Item]:
     """What was found, then each stage with its command or why it isn't run."""
-    yield Item("toolchain", "ok" if profile.runtime else "warn", f"{profile.language}: {'; '.join(profile.reasons)}")
+    yield Item("toolchain", "ok" if profile.runtime else "warn", f"{profile.language}: {'; '.join(profile.why)}")
     for stage in profile.stages:
         if stage.name == "tests" and profile.test_runner is None:
             yield Item("tests", "warn", f"none run: changes stay 'not verified' ({stage.reason})")

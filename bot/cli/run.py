@@ -300,7 +300,7 @@ def show_strategy(ticket: Ticket, settings: RunSettings, profile: Profile, *, as
         console.print(escape(f"  {choice.role:<14} {choice.model.model:<20} {choice.reason}"), soft_wrap=True)
     for plan in strategy.phases:
         console.print(escape(f"  {plan.tier:<14} {plan.kind:<20} {'skipped: ' + plan.skip if plan.skip else ''}"), soft_wrap=True)
-    console.print(escape(f"{profile.language}: {'; '.join(profile.reasons)}"), soft_wrap=True)
+    console.print(escape(f"{profile.language}: {'; '.join(profile.why)}"), soft_wrap=True)
     for stage in profile.stages:
         console.print(escape(f"  {stage.name:<14} {stage.command or 'no command'} ({stage.reason})"), soft_wrap=True)
     return 0

@@ -56,11 +56,14 @@ class Models(Part):
 class Verify(Part):
     """How a change is checked. What is left out is detected; `ostler doctor` shows what was.
 
-    `tests` is a command, or a list of the files or ids that make up the suite of the detected runner. `install` is named where
-    packages are missing; it isn't run. `python` is an interpreter of the repository's own.
+    `tests` is a command, or a list of the files or ids that make up the suite of the detected runner; `report` is where a command
+    leaves its results. `install` is named where packages are missing; it isn't run. `python` is an interpreter of the
+    repository's own.
     """
 
+    toolchain: Literal["", "python", "node", "go", "rust", "maven", "gradle", "make"] = ""
     tests: tuple[str, ...] | Command = ()
+    report: str = ""
     lint: Command = ""
     types: Command = ""
     build: Command = ""
@@ -79,7 +82,7 @@ class Verify(Part):
     @property
     def commands(self) -> Commands:
         tests = self.tests if isinstance(self.tests, str) else ""
-        return Commands(self.install, self.build, self.types, self.lint, tests)
+        return Commands(self.toolchain, self.install, self.build, self.types, self.lint, tests, self.report)
 
 
 class Loop(Part):

@@ -164,14 +164,17 @@ class TestReport:
 class Commands:
     """What the repository's configuration says instead of what is detected: shell commands, empty where it says nothing.
 
-    `tests` is a whole suite without results by test; `install` is named to people and never run in the sandbox.
+    `toolchain` is the one to take. `tests` is a whole suite, `report` a pattern of the JUnit files that it leaves, relative to
+    the root. `install` is named to people and never run in the sandbox.
     """
 
+    toolchain: str = ""
     install: str = ""
     build: str = ""
     types: str = ""
     lint: str = ""
     tests: str = ""
+    report: str = ""
 
 
 AS_DETECTED = Commands()
@@ -190,8 +193,9 @@ class Stage:
 class Profile:
     """What a toolchain found in the tree: what will run, and why.
 
-    `runtime` is the path of the interpreter or tool that runs the tests, empty where there is none. `reasons` say why this
-    toolchain and this runtime; `stages` are in the order in which a reader looks at them.
+    `runtime` is the path of the interpreter or tool that runs the tests, empty where there is none, and `reasons` say why this
+    one. `languages` say why this toolchain, and why none of the others that the tree shows. `stages` are in the order in which a
+    reader looks at them.
     """
 
     language: Language
@@ -200,6 +204,11 @@ class Profile:
     manifests: tuple[str, ...]
     stages: tuple[Stage, ...] = ()
     reasons: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
+
+    @property
+    def why(self) -> tuple[str, ...]:
+        return (*self.languages, *self.reasons)
 
     def stage(self, name: str) -> Stage | None:
         return next((stage for stage in self.stages if stage.name == name), None)

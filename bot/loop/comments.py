@@ -57,7 +57,7 @@ def plan_comment(run: Run, state: SessionState, *, job_url: str) -> str:
         done=run.state is RunState.DONE_SUCCESS,
         outcome=run.outcome,
         approved_by=run.approved_by,
-        stages=run.workspace.profile.stages if run.workspace else (),
+        profile=run.workspace.profile if run.workspace else None,
         why_none=_why_no_approval(run),
         digest=run.contract or contract_digest(run),
         base=run.request.base_sha[:12],

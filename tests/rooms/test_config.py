@@ -57,7 +57,8 @@ class TestWhatIsSaid:
         assert config.paths.allow == ("src/*", "tests/*")
         assert config.loop.max_turns == 12
         assert (config.verify.tests, config.verify.commands) == (("tests", "-q"), Commands(types="npm run typecheck"))
-        assert parse_config(b"verify: {tests: make check}").verify.commands == Commands(tests="make check")
+        said = parse_config(b"verify: {tests: make check, toolchain: make, report: out/*.xml}").verify.commands
+        assert said == Commands(tests="make check", toolchain="make", report="out/*.xml")
         tier = config.prices[0].rates().tiers[0]
         assert (tier.input, tier.output, tier.cache_read, tier.cache_write_long) == (1_000_000, 2_500_000, 1_000_000, 2_000_000)
 
@@ -156,6 +157,7 @@ WRONG = {
     "a wrong word": (b"\n\napproval: sometimes\n", 3, "approval"),
     "another version": (b"# \nversion: 2\n", 2, "version"),
     "no command and no list": (b"verify:\n  tests: {a: b}\n", 2, "verify.tests: a command, or a list"),
+    "no such toolchain": (b"verify:\n  toolchain: cobol\n", 2, "verify.toolchain: Input should be '', 'python', 'node'"),
     "a command of two lines": (b"verify:\n  lint: |\n    a\n    b\n", 2, "verify.lint: one line of shell"),
     "a number out of range": (b"verify:\n  quick_seconds: 0\n", 2, "verify.quick_seconds"),
     "a list at the top": (b"- version: 1\n", 1, "the file"),

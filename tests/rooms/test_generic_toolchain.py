@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from bot.config.repository import Verify
+from bot.core.errors import SetupError
 from bot.core.reports import Commands, Ran, TestReport
 from bot.workspace.sandbox import Sandbox
 from bot.workspace.toolchains import VARIABLES, Surroundings, Toolchain, detect
-from bot.workspace.toolchains.suite_reports import cargo, forget, go, junit_files
+from bot.workspace.toolchains.generic import KINDS
+from bot.workspace.toolchains.suite_reports import JUNIT, cargo, forget, go, junit_files
 from tests.rooms.trees import names, put
 
 AROUND = Surroundings(env={name: os.environ[name] for name in VARIABLES if name in os.environ})
@@ -59,13 +64,30 @@ class TestDetect:
     def test_languages(self, box: Sandbox, tmp_path: Path, files: dict[str, str], language: str, said: str) -> None:
         profile = look(box, put(tmp_path, files)).profile
         assert profile.language == language
-        assert any(said in reason for reason in profile.reasons), profile.reasons
+        assert any(said in reason for reason in profile.why), profile.why
 
     def test_of_several_languages_the_others_are_named(self, box: Sandbox, tmp_path: Path) -> None:
         put(tmp_path, {"package.json": "{}", "a.js": "", "go.mod": "module x\n", "a.go": "", "b.go": ""})
-        reasons = look(box, tmp_path).profile.reasons
+        reasons = look(box, tmp_path).profile.languages
         assert reasons[0] == "go, because there are go.mod and 2 source files, more than of any other language"
-        assert reasons[1].startswith("not node, though there are package.json and 1 source file: verify.tests can name")
+        assert reasons[1].startswith("not node, though there are package.json and 1 source file: `verify.toolchain: node`")
+
+    def test_the_configuration_may_name_another(self, box: Sandbox, tmp_path: Path) -> None:
+        put(tmp_path, {"package.json": "{}", "a.js": "", "a.py": "", "b.py": "", "Makefile": "test:\n\ttrue\n"})
+        node = look(box, tmp_path, toolchain="node").profile
+        assert (node.language, node.languages[0]) == (
+            "node",
+            "node, because verify.toolchain says so; there are package.json and 1 source file",
+        )
+        assert node.languages[1] == "not python, though there are .py files and 2 source files"
+        make = look(box, tmp_path, toolchain="make")
+        assert make.profile.languages[0] == "make, because verify.toolchain says so and Makefile has the target test"
+        assert make.run_tests(box, tmp_path).outcome == "pass"
+        with pytest.raises(SetupError, match=r"verify\.toolchain is rust, but the root shows python, node, and Makefile has the"):
+            look(box, tmp_path, toolchain="rust")
+
+    def test_every_toolchain_can_be_named(self) -> None:
+        assert set(get_args(Verify.model_fields["toolchain"].annotation)) == {"", "python", "node", "make", *KINDS}
 
     @pytest.mark.parametrize("marker", ["go.mod", "Cargo.toml", "pom.xml", "build.gradle"])
     def test_a_missing_tool_verifies_nothing(
@@ -84,6 +106,60 @@ class TestDetect:
         put(tmp_path, {"README": "", "t.sh": "echo ran; exit 3\n"})
         report = look(box, tmp_path, tests="sh t.sh").run_tests(box, tmp_path)
         assert (report.outcome, report.exit, report.failing[0].id, report.failing[0].message) == ("fail", 3, "sh t.sh", "ran")
+
+
+class TestCommands:
+    CASE = '<testsuite><testcase classname="a" name="{}">{}</testcase></testsuite>'
+
+    @pytest.mark.parametrize(
+        ("script", "outcome", "said"),
+        [
+            ("mkdir out; cat good >out/1.xml", "pass", "1 of 1 tests pass"),
+            ("mkdir out; cat good >out/1.xml; cat bad >out/2.xml; exit 1", "fail", "1 of 2 tests fail"),
+            ("mkdir out; cat bad >out/2.xml", "error", "the report holds 1 failing tests"),
+            ("mkdir out; ln -s ../good out/1.xml", "error", "left no report (out/*.xml)"),
+            ("true", "error", "left no report (out/*.xml)"),
+            ("mkdir out; cat good >out/1.xml; exec no-such-tool", "error", "cannot run"),
+            ("mkdir out; cat good >out/1.xml; kill -9 $$", "error", "signal 9"),
+        ],
+    )
+    def test_a_report_gives_results_by_test(self, box: Sandbox, tmp_path: Path, script: str, outcome: str, said: str) -> None:
+        good, bad = self.CASE.format("good", ""), self.CASE.format("bad", '<failure message="no"/>')
+        put(tmp_path, {"t.sh": script, "good": good, "bad": bad})
+        report = look(box, tmp_path, tests="exec sh t.sh", report="./out/*.xml").run_tests(box, tmp_path)
+        assert (report.outcome, said in report.reason) == (outcome, True), report
+        stale = put(tmp_path / "stale", {"t.sh": "true", "out/1.xml": good})
+        assert look(box, stale, tests="sh t.sh", report="out/*.xml").run_tests(box, stale).outcome == "error"
+
+    def test_findings_in_sarif_are_compared_one_by_one(self, box: Sandbox, tmp_path: Path) -> None:
+        def log(*results: str) -> str:
+            return (
+                'echo warming up >&2; cat <<.\n{\n"version": "2.1.0", "runs": [{"results": ['
+                + ",".join(results)
+                + "]}]}\n.\nexit 1"
+            )
+
+        def row(rule: str, line: int, **more: object) -> str:
+            where = {"artifactLocation": {"uri": "a.c"}, "region": {"startLine": line}}
+            return json.dumps({"ruleId": rule, "message": {"text": "no"}, "locations": [{"physicalLocation": where}], **more})
+
+        old, note = row("old", 1), row("note", 1, level="note")
+        base = put(tmp_path / "base", {"lint.sh": log(old, note)})
+        moved = put(tmp_path / "moved", {"lint.sh": log(row("old", 9), note, note, row("x", 1, suppressions=[{}]))})
+        worse = put(tmp_path / "worse", {"lint.sh": log(old, row("new", 3))})
+        torn = put(tmp_path / "torn", {"lint.sh": 'echo \'{"version": "2.1.0"\'; exit 1'})
+        clean = put(tmp_path / "clean", {"lint.sh": "exit 0"})
+        found = look(box, base, lint="sh lint.sh")
+
+        def lint(head: Path, before: Path) -> tuple[str, str]:
+            (check,) = (check for check in found.checks(box, head, before, ["lint.sh"]) if check.name == "lint")
+            return check.outcome, check.detail
+
+        assert lint(worse, base) == ("fail", "a.c:3: new no")
+        assert lint(moved, base) == ("pass", "1 known findings, nothing new")
+        assert lint(worse, clean) == ("fail", "a.c:1: old no\na.c:3: new no")
+        assert lint(torn, base)[0] == "neutral"
+        assert lint(torn, clean)[0] == "fail"
 
 
 class TestMake:
@@ -146,6 +222,37 @@ class TestRust:
         assert (done["types"].outcome, "cargo check" in done["types"].detail) == ("fail", True)
 
 
+GO = {
+    "go.mod": "module example.com/sums\n\ngo 1.21\n",
+    "sums.go": "package sums\n\nfunc Add(a, b int) int { return a - b }\n",
+    "sums_test.go": 'package sums\n\nimport "testing"\n\nfunc TestAdd(t *testing.T) {\n\tif got := Add(2, 3); got != 5 {\n'
+    '\t\tt.Errorf("got %d", got)\n\t}\n}\n\nfunc TestLater(t *testing.T) { t.Skip() }\n',
+    "deep/zero.go": "package deep\n\nfunc Zero() int { return 0 }\n",
+    "deep/zero_test.go": 'package deep\n\nimport "testing"\n\nfunc TestZero(t *testing.T) {\n\tif Zero() != 0 {\n'
+    "\t\tt.Fail()\n\t}\n}\n",
+}
+
+
+@pytest.mark.skipif(shutil.which("go") is None, reason="Go is not installed: the Go toolchain was not tested with the real tool")
+class TestGo:
+    def test_cases_and_checks(self, box: Sandbox, tmp_path: Path) -> None:
+        report = suite(box, tmp_path / "a", GO, 180.0)
+        assert (report.outcome, report.exit) == ("fail", 1), report
+        assert [(case.id, case.outcome, case.message) for case in report.cases] == [
+            (".::TestAdd", "failed", "sums_test.go:7: got -1"),
+            (".::TestLater", "skipped", ""),
+            ("deep::TestZero", "passed", ""),
+        ]
+        narrow = look(box, tmp_path / "a").run_tests(box, tmp_path / "a", selection=("deep/zero_test.go",), seconds=60)
+        assert (narrow.outcome, [case.id for case in narrow.cases]) == ("pass", ["deep::TestZero"])
+        broken = put(tmp_path / "b", {**GO, "sums.go": "package sums\n\nfunc Add(a, b int) int { return x }\n"})
+        found = look(box, broken).run_tests(box, broken, seconds=120)
+        assert [(case.id, case.outcome) for case in found.failing] == [(".", "error")]
+        good = put(tmp_path / "c", GO)
+        done = {check.name: check for check in look(box, good).checks(box, broken, good, ["sums.go"])}
+        assert (done["types"].outcome, "undefined: x" in done["types"].detail) == ("fail", True)
+
+
 class TestReports:
     def test_go(self, tmp_path: Path) -> None:
         """Lines as `go test -json` of Go 1.24 and older writes them."""
@@ -184,9 +291,9 @@ class TestReports:
             {"target/surefire-reports/TEST-a.xml": report, "m/build/test-results/test/TEST-b.xml": report, "c.xml": report},
         )
         (tmp_path / "target/surefire-reports/TEST-link.xml").symlink_to("/etc/passwd")
-        cases = junit_files(tmp_path, ran(""), "/at")
+        cases = junit_files(tmp_path, JUNIT)
         assert not isinstance(cases, str)
         assert [(case.id, case.outcome) for case in cases] == [("a.B::adds", "failed")]
-        forget(tmp_path, ("target/surefire-reports", "build/test-results"))
-        assert junit_files(tmp_path, ran(""), "/at") == "the tests left no report"
+        forget(tmp_path, JUNIT)
+        assert str(junit_files(tmp_path, JUNIT)).startswith("the tests left no report")
         assert (tmp_path / "c.xml").exists()

@@ -99,7 +99,7 @@ class TestDetect:
         assert "tsc as tsconfig.json configures it" in stages["types"].reason
         assert stages["lint"] == Stage("lint", "", "the repository does not configure eslint")
         assert stages["format"].command.endswith("--no-color --list-different --ignore-unknown --")
-        assert profile.reasons[0] == "node, because there are package.json and 1 source file"
+        assert profile.languages[0] == "node, because there are package.json and 1 source file"
         assert any(reason.startswith("npm, because there is package-lock.json") for reason in profile.reasons)
 
     @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What the checks of all languages share: two copies to compare, findings that are new, and stages that are a shell command.
+"""What the checks of all languages share: two copies to compare, and findings that are new.
 
 Each check compares the changed tree with the base: what was wrong before isn't blamed on the change. Tools run in the
 sandbox; a tool that cannot run gives a neutral check with its reason, never a pass.
@@ -80,10 +80,10 @@ def compared(
     before = run(pair.base, (*argv, *(() if whole else few(there))))[0] if there or whole else None
     base = read(before) if before else []
     if base is None:
-        why = f"{tool} cannot run on the base, so there is nothing to compare with: {_said(before or ran)}"
+        why = f"{tool} cannot run on the base, so there is nothing to compare with: {said(before or ran)}"
         return (finished(name, "neutral", why, ran, argv),)
     if head is None:
-        return (finished(name, "fail", f"{tool} cannot run: {_said(ran)}", ran, argv),)
+        return (finished(name, "fail", f"{tool} cannot run: {said(ran)}", ran, argv),)
     found = news(head, base)
     detail = listed(found) or f"{len(head)} known findings, nothing new"
     return (finished(name, "fail" if found else "pass", detail, ran, argv),)
@@ -102,23 +102,9 @@ def news(head: Sequence[Finding], base: Sequence[Finding]) -> list[str]:
     return sorted(found)
 
 
-def _said(ran: Ran) -> str:
+def said(ran: Ran) -> str:
+    """How a command ended, and its last words."""
     return f"{ran.how}: {ran.text.strip()[-300:]}"
-
-
-def commanded(name: str, command: str, pair: Pair, run: RunTool) -> tuple[Check, ...]:
-    """A stage that is a shell command: its exit code, compared with that on the base, because it names no findings."""
-    argv = ("/bin/sh", "-c", command)
-    ran, _ = run(pair.head, argv)
-    if ran.exit == 0:
-        return (finished(name, "pass", f"`{command}` ends with exit 0", ran, argv),)
-    before, _ = run(pair.base, argv)
-    said = f"`{command}`: {_said(ran)}"
-    if before.exit == 0:
-        return (finished(name, "fail", said, ran, argv),)
-    return (
-        finished(name, "neutral", f"not blamed on the change, because the base ends with {before.how} too: {said}", ran, argv),
-    )
 
 
 def few(files: Sequence[str]) -> Sequence[str]:

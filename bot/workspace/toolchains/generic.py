@@ -10,15 +10,17 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from bot.core.reports import Commands, Language, Profile, Ran, Stage, TestCase, TestReport, TestRunner
 from bot.workspace.sandbox import OUTPUT_BYTES, SAFE_PATH, Sandbox
-from bot.workspace.tiers import TOOLS
+from bot.workspace.tiers import HOME, OUT, TOOLS
 from bot.workspace.toolchains import suite_reports
-from bot.workspace.toolchains.checks import Pair, RunTool, commanded, neutral
+from bot.workspace.toolchains.checks import Pair, RunTool, neutral
+from bot.workspace.toolchains.commands import commanded
 from bot.workspace.toolchains.manifests import manifests
 from bot.workspace.toolchains.reading import read_text
 from bot.workspace.toolchains.toolchain import (
@@ -28,10 +30,11 @@ from bot.workspace.toolchains.toolchain import (
     Selected,
     Toolchain,
     configured,
+    out_folder,
     verdict,
-    whole_suite,
 )
 
+WARM_SECONDS = 300.0
 Cases = tuple[TestCase, ...] | str
 TARGET = re.compile(r"^(?P<names>[\w.-]+(?:[ \t]+[\w.-]+)*)[ \t]*::?(?!=)", re.MULTILINE)
 MAKEFILES = ("GNUmakefile", "makefile", "Makefile")
@@ -40,33 +43,39 @@ GRADLE_FILES = ("build.gradle", "build.gradle.kts", "settings.gradle", "settings
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One language's tool. `checks` are stages by name; `environment` are assignments for `env`; `narrow` makes the command for
-    files or ids, None where only the whole suite can run; `read` gives the cases of a run in a copy."""
+    """One language's tool.
+
+    `checks` are stages by name. The cases of a run are in the JUnit files of `reports`, or `read` finds them in its output;
+    without either the suite is one test. `narrow` makes the command for files or ids, None where only the whole suite can run.
+    `warm` fills a cache at /out with what is the tool's own.
+    """
 
     language: Language
     runner: TestRunner
     program: str
     checks: Mapping[str, str]
     tests: str
-    read: Callable[[Path, Ran, str], Cases] | None
+    warm: str = ""
+    read: Callable[[Path, Ran, str], Cases] | None = None
     reports: tuple[str, ...] = ()
     narrow: Callable[[tuple[str, ...]], str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class GenericToolchain(Toolchain):
-    """`missing` is why the program is not there, empty where it is."""
+    """`missing` is why the program is not there, empty where it is. `cache` is a folder of the session for what `kind.warm`
+    makes, which every run begins with and none changes."""
 
     kind: Kind | None
-    prefix: str
     missing: str
+    cache: Path
 
     def _checks(self, pair: Pair, run: RunTool) -> Iterator[tuple[tuple[str, ...], MakeChecks]]:
         yield ("manifests",), partial(manifests, pair, self.profile.manifests)
         for name in ("syntax", "types", "lint", "imports"):
             command = self.kind.checks.get(name, "") if self.kind else ""
             if command and not self.missing and pair.changed:
-                yield (name,), partial(commanded, name, self.prefix + command, pair, run)
+                yield (name,), partial(commanded, name, command, pair, run)
             else:
                 stage = self.profile.stage(name)
                 why = "no file changed" if command and not self.missing else stage.reason if stage else "nothing checks it"
@@ -75,16 +84,32 @@ class GenericToolchain(Toolchain):
     def _run_tests(self, box: Sandbox, folder: Path, selected: Selected, seconds: float) -> TestReport:
         if self.kind is None or self.missing:
             return TestReport("neutral", (), 0, f"not verified: {self._why_no_tests()}")
+        if self.kind.read is None and not self.kind.reports:
+            return self._by_command(box, folder, self.kind.tests, self.kind.tests, seconds)
+        self._warm(box, self.kind, folder)
         narrowed = self.kind.narrow(selected.items) if self.kind.narrow and selected.items else ""
-        argv = ("/bin/sh", "-c", self.prefix + (narrowed or self.kind.tests))
+        argv = ("/bin/sh", "-c", narrowed or self.kind.tests)
         suite_reports.forget(folder, self.kind.reports)
         # Without a report file the results are in the output, so that all of it is needed.
-        size = TOOL_OUTPUT if self.kind.read and not self.kind.reports else OUTPUT_BYTES
+        size = OUTPUT_BYTES if self.kind.reports else TOOL_OUTPUT
         ran = self.place.run(box, folder, argv, seconds, output_bytes=size)
-        if self.kind.read is None:
-            return whole_suite(self.kind.tests, ran, argv)
         box.reclaim(folder)
-        return verdict(ran, self.kind.read(folder, ran, self.place.at), argv)
+        read = self.kind.read
+        return verdict(
+            ran, read(folder, ran, self.place.at) if read else suite_reports.junit_files(folder, self.kind.reports), argv
+        )
+
+    def _warm(self, box: Sandbox, kind: Kind, folder: Path) -> None:
+        """Fill the cache once for a session, with what a copy needs and is not the copy's own."""
+        if not kind.warm or any(self.cache.iterdir()):
+            return
+        with out_folder(box) as made:
+            self.place.run(box, folder, ("/bin/sh", "-c", kind.warm), WARM_SECONDS, out=made)
+            box.reclaim(made)
+            for part in (path for path in made.iterdir() if path.is_dir()):
+                part.chmod(0o777)  # a run may write here, and what it wrote goes with it
+            with suppress(OSError):  # another thread was quicker
+                made.rename(self.cache)
 
 
 def _go_packages(items: tuple[str, ...]) -> str:
@@ -100,14 +125,23 @@ def _quoted(text: str) -> str:
 
 GRADLE = "gradle --offline --no-daemon -q"
 KINDS: dict[str, Kind] = {
-    "go": Kind("go", "go", "go", {"types": "go vet ./..."}, "go test -json ./...", suite_reports.go, narrow=_go_packages),
+    "go": Kind(
+        "go",
+        "go",
+        "go",
+        {"types": "go vet ./..."},
+        "go test -json ./...",
+        f"export GOCACHE={OUT}; go build $(go list -deps -test -f '{{{{if .Standard}}}}{{{{.ImportPath}}}}{{{{end}}}}' ./...)",
+        suite_reports.go,
+        narrow=_go_packages,
+    ),
     "rust": Kind(
         "rust",
         "cargo",
         "cargo",
         {"types": "cargo check --offline --quiet --all-targets"},
         "cargo test --offline --no-fail-fast",
-        suite_reports.cargo,
+        read=suite_reports.cargo,
     ),
     "maven": Kind(
         "java",
@@ -115,8 +149,7 @@ KINDS: dict[str, Kind] = {
         "mvn",
         {"types": "mvn -q -B -o test-compile"},
         "mvn -q -B -o test",
-        suite_reports.junit_files,
-        suite_reports.JUNIT_FOLDERS,
+        reports=suite_reports.JUNIT,
     ),
     "gradle": Kind(
         "java",
@@ -124,8 +157,7 @@ KINDS: dict[str, Kind] = {
         "gradle",
         {"types": f"{GRADLE} testClasses"},
         f"{GRADLE} test",
-        suite_reports.junit_files,
-        suite_reports.JUNIT_FOLDERS,
+        reports=suite_reports.JUNIT,
     ),
 }
 MARKERS = {"go": ("go.mod",), "rust": ("Cargo.toml",), "maven": ("pom.xml",), "gradle": GRADLE_FILES}
@@ -143,61 +175,70 @@ def make_kind(root: Path, files: frozenset[str]) -> tuple[Kind | None, str]:
     if not target:
         return None, f"{name} has no target test or check"
     lint = {"lint": "make lint"} if "lint" in targets else {}
-    return Kind("make", "make", "make", lint, f"make {target}", None), f"{name} has the target {target}"
+    return Kind("make", "make", "make", lint, f"make {target}"), f"{name} has the target {target}"
 
 
 def generic_toolchain(
-    kind: Kind | None, why: tuple[str, ...], files: frozenset[str], at: Path, commands: Commands, env: Mapping[str, str]
+    kind: Kind | None,
+    why: tuple[str, ...],
+    files: frozenset[str],
+    at: Path,
+    commands: Commands,
+    env: Mapping[str, str],
+    cache: Path,
 ) -> GenericToolchain:
-    """The toolchain of a kind; without one only manifests and what the configuration says are run."""
+    """The toolchain of a kind, with a folder for its cache; without a kind only manifests and what the configuration says run."""
     known = tuple(name for name in MANIFESTS if name in files)
     stages: tuple[Stage, ...]
     if kind is None:
-        stages = (Stage("manifests", "", "TOML, JSON and YAML parse"), Stage("tests", "", why[-1]))
-        profile = configured(Profile("other", "", None, known, stages, why), commands)
-        return GenericToolchain(profile, Place(str(at)), commands, None, "", why[-1])
+        stages = (Stage("manifests", "", "TOML, JSON and YAML parse"), Stage("tests", "", why[0]))
+        profile = configured(Profile("other", "", None, known, stages, languages=why), commands)
+        return GenericToolchain(profile, Place(str(at)), commands, None, why[0], cache)
     program = shutil.which(kind.program, path=f"{env.get('PATH', '')}:{TOOLS}") or ""
-    place, prefix, missing = _surroundings(kind, program, str(at), env)
+    place, missing = _surroundings(kind, program, str(at), env, cache)
     checks = (
         Stage(name, "" if missing else command, missing or f"{kind.program} compares the change with the base by exit code")
         for name, command in kind.checks.items()
     )
-    tests = Stage("tests", "" if missing else kind.tests, missing or why[-1])
+    tests = Stage("tests", "" if missing else kind.tests, missing or why[0])
     runtime = "" if missing else program
     stages = (Stage("manifests", "", "TOML, JSON and YAML parse"), *checks, tests)
-    reasons = (*why, missing or f"{program}, because it is the first {kind.program} on PATH")
-    profile = Profile(kind.language, runtime, None if missing else kind.runner, known, stages, reasons)
-    return GenericToolchain(configured(profile, commands), place, commands, kind, prefix, missing)
+    reasons = (missing or f"{program}, because it is the first {kind.program} on PATH",)
+    profile = Profile(kind.language, runtime, None if missing else kind.runner, known, stages, reasons, why)
+    return GenericToolchain(configured(profile, commands), place, commands, kind, missing, cache)
 
 
-def _surroundings(kind: Kind, program: str, at: str, env: Mapping[str, str]) -> tuple[Place, str, str]:
-    """The place to run in, assignments to put before a command, and why the program cannot be used."""
+def _surroundings(kind: Kind, program: str, at: str, env: Mapping[str, str], cache: Path) -> tuple[Place, str]:
+    """The place to run in, and why the program cannot be used."""
     if not program:
-        return Place(at), "", f"{kind.program} is not installed"
+        return Place(at), f"{kind.program} is not installed"
     home = Path(env.get("HOME", "/"))
     if kind.language == "go":
-        root, cache = Path(program).resolve().parent.parent, Path(env.get("GOMODCACHE") or home / "go/pkg/mod")
-        if not (root / "src/runtime").is_dir():
-            return Place(at), "", f"{root} is not an installation of Go"
-        settings = f"GOROOT={_quoted(str(root))} GOMODCACHE={_quoted(str(cache))} GOPROXY=off GOFLAGS=-mod=mod GOTOOLCHAIN=local "
-        return Place(at, f"{root}/bin:{SAFE_PATH}", (root,), (cache,)), f"export {settings}; ", ""
+        return _go(program, at, Path(env.get("GOMODCACHE") or home / "go/pkg/mod"), cache)
     if kind.language == "rust":
         return _rust(program, at, env)
     if kind.runner == "maven":
         store = home / ".m2/repository"
-        settings = f"export MAVEN_OPTS=-Dmaven.repo.local={_quoted(str(store))}; "
-        return Place(at, readonly=_installation(program), overlay=(store,)), settings, ""
+        options = {"MAVEN_OPTS": f"-Dmaven.repo.local={store}"}
+        return Place(at, readonly=_installation(program), overlay=(store,), assigned=options), ""
     if kind.runner == "gradle":
         store = Path(env.get("GRADLE_USER_HOME") or home / ".gradle")
-        return (
-            Place(at, readonly=_installation(program), overlay=(store / "caches",)),
-            f"export GRADLE_USER_HOME={_quoted(str(store))}; ",
-            "",
-        )
-    return Place(at), "", ""
+        options = {"GRADLE_USER_HOME": str(store)}
+        return Place(at, readonly=_installation(program), overlay=(store / "caches",), assigned=options), ""
+    return Place(at), ""
 
 
-def _rust(program: str, at: str, env: Mapping[str, str]) -> tuple[Place, str, str]:
+def _go(program: str, at: str, modules: Path, cache: Path) -> tuple[Place, str]:
+    root = Path(program).resolve().parent.parent
+    if not (root / "src/runtime").is_dir():
+        return Place(at), f"{root} is not an installation of Go"
+    options = {"GOROOT": root, "GOMODCACHE": modules, "GOCACHE": cache, "GOPROXY": "off", "GOTOOLCHAIN": "local"}
+    cache.mkdir(parents=True, exist_ok=True)
+    assigned = {name: str(value) for name, value in options.items()}
+    return Place(at, f"{root}/bin:{SAFE_PATH}", (root,), (modules, cache), assigned=assigned), ""
+
+
+def _rust(program: str, at: str, env: Mapping[str, str]) -> tuple[Place, str]:
     """Rustup's `cargo` picks a toolchain by files that the sandbox doesn't show, so its default is looked up here."""
     home = Path(env.get("HOME", "/"))
     cargo_home = Path(env.get("CARGO_HOME") or home / ".cargo")
@@ -206,14 +247,14 @@ def _rust(program: str, at: str, env: Mapping[str, str]) -> tuple[Place, str, st
     if Path(program).resolve().name == "rustup":
         found = re.search(r'^default_toolchain\s*=\s*"([\w.-]+)"$', read_text(rustup, "settings.toml"), re.MULTILINE)
         if found is None:
-            return Place(at), "", "rustup has no default toolchain: `rustup default stable` sets one"
+            return Place(at), "rustup has no default toolchain: `rustup default stable` sets one"
         root = rustup / "toolchains" / found[1]
     if not (root / "bin/cargo").is_file() or not any((root / "lib").glob("librustc_driver-*")):
-        return Place(at), "", f"{root} is not an installation of Rust"
+        return Place(at), f"{root} is not an installation of Rust"
     # Never the whole folder: it holds the credentials of a registry.
     caches = tuple(cargo_home / name for name in ("registry", "git") if (cargo_home / name).is_dir())
-    settings = f"export CARGO_HOME={_quoted(str(cargo_home) if caches else '/tmp/home/.cargo')} CARGO_TERM_COLOR=never; "  # noqa: S108
-    return Place(at, f"{root}/bin:{SAFE_PATH}", (root,), caches), settings, ""
+    assigned = {"CARGO_HOME": str(cargo_home) if caches else f"{HOME}/.cargo", "CARGO_TERM_COLOR": "never"}
+    return Place(at, f"{root}/bin:{SAFE_PATH}", (root,), caches, assigned=assigned), ""
 
 
 def _installation(program: str) -> tuple[Path, ...]:

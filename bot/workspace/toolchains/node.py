@@ -32,7 +32,6 @@ from bot.workspace.toolchains.toolchain import (
     plain_json,
     shown,
     verdict,
-    whole_suite,
 )
 
 REPORT = f"{OUT}/report.json"
@@ -82,8 +81,7 @@ class NodeToolchain(Toolchain):
         if self.suite is None or self.node is None:
             return TestReport("neutral", (), 0, f"not verified: {self._why_no_tests()}")
         if self.suite.runner == "command":
-            argv = ("/bin/sh", "-c", self.suite.rest)
-            return whole_suite(f"{self.facts.manager or 'npm'} test", self.place.run(box, folder, argv, seconds), argv)
+            return self._by_command(box, folder, f"{self.facts.manager or 'npm'} test", self.suite.rest, seconds)
         files, related = selected.files, selected.related if self.narrows(selected.related) else ()
         if related and self.suite.runner == "node":
             files, related = self._related(box, folder, related), ()
@@ -155,13 +153,13 @@ def node_toolchain(
     suite, tests = _tests(node, facts, found, node_why) if found else (None, Stage("tests", "", nothing))
     suite = None if commands.tests else suite
     install = commands.install or facts.install
-    reasons = [*why, facts.manager_why]
+    reasons = [facts.manager_why]
     if facts.modules_why:
         reasons.append(f"{facts.modules_why}: `{install}` would install the packages")
     reasons.append(node_why)
     known = tuple(name for name in node_profile.MANIFESTS if name in facts.files)
     runner = suite.runner if suite else None
-    profile = Profile("node", str(node.program) if node else "", runner, known, (*stages, tests), tuple(reasons))
+    profile = Profile("node", str(node.program) if node else "", runner, known, (*stages, tests), tuple(reasons), why)
     place = Place(str(at))
     if node:
         place = Place(str(at), f"{at}/node_modules/.bin:{node.path}", node.readonly, tuple(facts.workspaces(at)))

@@ -126,9 +126,9 @@ def python_toolchain(
     )
     install = commands.install or profile.install(facts)
     missing = chosen.python.parent.parent.parent != at and install
-    reasons = (*why, *said, *((f"no environment in the checkout: `{install}` would make one",) if missing else ()))
+    reasons = (*said, *((f"no environment in the checkout: `{install}` would make one",) if missing else ()))
     known = tuple(name for name in profile.MANIFESTS if name in facts.files)
-    found = configured(Profile("python", str(chosen.python), runner, known, stages, reasons), commands)
+    found = configured(Profile("python", str(chosen.python), runner, known, stages, reasons, why), commands)
     place = Place(
         str(at),
         chosen.path,

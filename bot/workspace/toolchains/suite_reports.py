@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ RUST_OUTCOMES: dict[str, CaseOutcome] = {"ok": "passed", "FAILED": "failed", "ig
 RUST_SUITE = re.compile(r"^\s*(?:Running (?:unittests )?(?P<file>\S+) \(|Doc-tests (?P<doc>\S+))", re.MULTILINE)
 RUST_TEST = re.compile(r"^test (?P<name>.+?)(?: - should panic)? \.\.\. (?P<outcome>ok|FAILED|ignored)\b.*$", re.MULTILINE)
 RUST_PANIC = re.compile(r"^---- (?P<name>\S+).* stdout ----\n(?P<text>(?:(?!^---- ).*\n)*)", re.MULTILINE)
-JUNIT_FOLDERS = ("target/surefire-reports", "target/failsafe-reports", "build/test-results")
-MAX_FOLDERS = 20_000
+JUNIT = ("*target/surefire-reports/*.xml", "*target/failsafe-reports/*.xml", "*build/test-results/*.xml")
+"""Where Maven and Gradle leave JUnit files."""
+DEEPEST = 50
 
 
 def go(folder: Path, ran: Ran, at: str) -> tuple[TestCase, ...] | str:
@@ -97,31 +99,30 @@ def _panic(text: str) -> str:
     return f"{' '.join(lines[at + 1 : at + 2])[: MESSAGE - 80]}\n({place[:70]})"
 
 
-def forget(folder: Path, below: tuple[str, ...]) -> None:
+def forget(folder: Path, patterns: Sequence[str]) -> None:
     """Remove reports that a copy already holds: a committed one would tell of a run that never was."""
-    for path in _reports(folder, below):
-        path.unlink()
+    for name in _matching(folder, patterns):
+        (folder / name).unlink()
 
 
-def junit_files(folder: Path, ran: Ran, at: str) -> tuple[TestCase, ...] | str:
-    """All JUnit files that Maven's or Gradle's test tasks left; ids are class::method."""
+def junit_files(folder: Path, patterns: Sequence[str]) -> tuple[TestCase, ...] | str:
+    """The cases of all JUnit files whose paths fit a pattern; ids are class::method where no file is named."""
     cases: list[TestCase] = []
-    for path in _reports(folder, JUNIT_FOLDERS):
-        found = junit.read(path.parent, path.name)
+    names = _matching(folder, patterns)
+    for name in names:
+        found = junit.read(folder, name)
         if isinstance(found, str):
-            return f"{path.relative_to(folder)}: {found}"
+            return f"{name}: {found}"
         cases += found
-    return merged(cases) if cases else "the tests left no report"
+    return merged(cases) if names else f"the tests left no report ({' or '.join(patterns)})"
 
 
-def _reports(folder: Path, below: tuple[str, ...]) -> list[Path]:
-    """XML files in folders whose path ends so, no links followed."""
-    found: list[Path] = []
-    for number, (here, inner, names) in enumerate(os.walk(folder)):
-        inner[:] = [name for name in inner if name not in ("node_modules", ".git")]
-        plain = f"{here}/"
-        if number > MAX_FOLDERS:
-            break
-        if any(f"/{part}/" in plain for part in below):
-            found += [Path(here, name) for name in names if name.endswith(".xml") and not Path(here, name).is_symlink()]
-    return sorted(found)
+def _matching(folder: Path, patterns: Sequence[str]) -> list[str]:
+    """The plain files whose paths below `folder` fit, to a depth of fifty folders; links are not followed, `*` fits a `/` too."""
+    found: list[str] = []
+    for here, inner, names in os.walk(folder):
+        below = os.path.relpath(here, folder)
+        inner[:] = [] if below.count("/") >= DEEPEST else [name for name in inner if name not in ("node_modules", ".git")]
+        paths = (os.path.normpath(f"{below}/{name}") for name in names)
+        found += [path for path in paths if any(fnmatchcase(path, pattern) for pattern in patterns)]
+    return sorted(path for path in found if not (folder / path).is_symlink())

@@ -7,6 +7,7 @@ repository's configuration says replaces what was detected.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import tempfile
 from abc import ABC, abstractmethod
@@ -19,7 +20,9 @@ from typing import Any
 
 from bot.core.reports import Check, Commands, Profile, Ran, Stage, TestCase, TestOutcome, TestReport
 from bot.workspace.sandbox import OUTPUT_BYTES, SAFE_PATH, Sandbox
-from bot.workspace.toolchains.checks import Pair, RunTool, commanded
+from bot.workspace.toolchains import suite_reports
+from bot.workspace.toolchains.checks import Pair, RunTool
+from bot.workspace.toolchains.commands import commanded
 from bot.workspace.toolchains.reading import read_plain
 
 CHECK_SECONDS = 120.0
@@ -28,6 +31,8 @@ TOOL_OUTPUT = 8 * 1024 * 1024
 TEXT = 20_000
 STAGES = ("manifests", "syntax", "types", "lint", "format", "imports", "build", "tests")
 """Names of stages in the order in which they are reported."""
+MAKES_OWN = re.compile(r"^g?make(?:\[\d+\])?: .*$", re.MULTILINE)
+"""What make says after the program that failed had its say."""
 SHELL_CANNOT = (126, 127)
 """What a shell exits with when it cannot start a program."""
 
@@ -38,7 +43,8 @@ MakeChecks = Callable[[], tuple[Check, ...]]
 class Place:
     """What commands see beside the copy that they work in, which appears at `at`, the checkout's own path.
 
-    `readonly` and `overlay` are folders of the machine (see `Sandbox.run`); `path` is PATH, `env` what else is set.
+    `readonly` and `overlay` are folders of the machine (see `Sandbox.run`); `path` is PATH, `env` what else the sandbox sets, and
+    `assigned` are variables of the tools that every command gets.
     """
 
     at: str
@@ -46,6 +52,7 @@ class Place:
     readonly: tuple[Path, ...] = ()
     overlay: tuple[Path, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
+    assigned: Mapping[str, str] = field(default_factory=dict)
 
     def run(
         self,
@@ -57,8 +64,9 @@ class Place:
         out: Path | None = None,
         output_bytes: int = OUTPUT_BYTES,
     ) -> Ran:
+        given = ("/usr/bin/env", *(f"{name}={value}" for name, value in self.assigned.items())) if self.assigned else ()
         return box.run(
-            argv,
+            (*given, *argv),
             work=folder,
             at=self.at,
             readonly=self.readonly,
@@ -127,8 +135,7 @@ class Toolchain(ABC):
         The exit code decides, the report only details.
         """
         if self.commands.tests:
-            argv = ("/bin/sh", "-c", self.commands.tests)
-            return whole_suite(self.commands.tests, self.place.run(box, folder, argv, seconds), argv)
+            return self._by_command(box, folder, self.commands.tests, self.commands.tests, seconds)
         if self.profile.test_runner is None:
             return TestReport("neutral", (), 0, f"not verified: {self._why_no_tests()}")
         return self._run_tests(box, folder, Selected(selection, related), seconds)
@@ -145,6 +152,17 @@ class Toolchain(ABC):
     def _run_tests(self, box: Sandbox, folder: Path, selected: Selected, seconds: float) -> TestReport:
         """Run the detected runner."""
 
+    def _by_command(self, box: Sandbox, folder: Path, name: str, command: str, seconds: float) -> TestReport:
+        """A suite that is a shell command: its results by test where the configuration says where it leaves them."""
+        argv, pattern = ("/bin/sh", "-c", command), self.commands.report.removeprefix("./")
+        if pattern:
+            suite_reports.forget(folder, (pattern,))
+        ran = self.place.run(box, folder, argv, seconds)
+        if not pattern or not ran.ended or ran.exit in SHELL_CANNOT:
+            return whole_suite(name, ran, argv)
+        box.reclaim(folder)
+        return verdict(ran, suite_reports.junit_files(folder, (pattern,)), argv)
+
     def _why_no_tests(self) -> str:
         stage = self.profile.stage("tests")
         return stage.reason if stage else "no tests here"
@@ -156,6 +174,8 @@ def configured(profile: Profile, commands: Commands) -> Profile:
     for name in ("types", "lint", "build", "tests"):
         if command := getattr(commands, name):
             said[name] = Stage(name, command, f"verify.{name} says so")
+    if commands.report and "tests" in said:
+        said["tests"] = replace(said["tests"], reason=f"{said['tests'].reason}; verify.report says where its results are")
     runner = "command" if commands.tests else profile.test_runner
     return replace(profile, test_runner=runner, stages=tuple(said[name] for name in STAGES if name in said))
 
@@ -213,7 +233,7 @@ def whole_suite(command: str, ran: Ran, argv: tuple[str, ...]) -> TestReport:
         return report(ran, "error", f"`{command}` cannot run: {last_line(ran.text) or ran.how}", (), argv)
     if ran.exit == 0:
         return report(ran, "pass", f"`{command}` passes; it gives no results by test", (TestCase(command, "passed"),), argv)
-    line = last_line(ran.text)
+    line = last_line(MAKES_OWN.sub("", ran.text)) or last_line(ran.text)
     return report(ran, "fail", f"`{command}` fails: {ran.how}", (TestCase(command, "failed", ran.how, line[-400:]),), argv)
 
 
