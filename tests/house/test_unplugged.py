@@ -188,6 +188,20 @@ FEATURES = (
         "test_kill.py::test_killed_while_a_call_is_out_the_call_is_lost_money",
     ),
     Feature(
+        "a Makefile's tests are run",
+        "bot/workspace/toolchains/generic.py",
+        'target = next((each for each in ("test", "tests", "check") if each in targets), "")',
+        'target = ""',
+        "test_misbehaving.py::test_children_go_and_a_check_that_cannot_run_is_no_pass",
+    ),
+    Feature(
+        "a missing toolchain verifies nothing",
+        "bot/workspace/toolchains/toolchain.py",
+        'return TestReport("neutral", (), 0, f"not verified: {self._why_no_tests()}")',
+        'return TestReport("pass", (), 0, f"not verified: {self._why_no_tests()}")',
+        "test_misbehaving.py::test_a_missing_toolchain_is_never_a_pass",
+    ),
+    Feature(
         "one process at a time holds a session",
         "bot/store/journal.py",
         "fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)",
