@@ -81,23 +81,24 @@ def test_red_to_green(world: World) -> None:
     assert world.git("status", "--porcelain") == ""
 
 
-def test_a_defect_that_only_types_show_is_not_delivered(world: World) -> None:
+def test_what_only_types_and_the_lockfile_show_is_not_delivered(tmp_path: Path) -> None:
+    """In a repository without tests, which verify nothing and so hide nothing."""
+    bare = {name: value for name, value in PACKAGE.items() if name != "scripts"} | {"devDependencies": {}}
+    lock = {"name": "calc", "version": "1.0.0", "lockfileVersion": 3, "packages": {"": bare}}
+    files = {name: SOURCES[name] for name in ("tsconfig.json", ".gitignore", "src/calc.ts")}
+    world = World.of(tmp_path, {**files, "package.json": json.dumps(bare), "package-lock.json": json.dumps(lock)})
+    installed_in(world.repository)
     wrong = edit("src/calc.ts", "  return left - right;\n", "  const sum: string = left + right;\n  return sum as never;\n")
-    with serve(script([wrong, PROOF], "add() adds now.")) as vendors:
+    more = create("package.json", json.dumps({**bare, "dependencies": {"left-pad": "1.3.0"}}, indent=2) + "\n")
+    with serve(script([wrong, more], "add() adds now.")) as vendors:
         said = world.run(ISSUE, vendors=vendors)
     assert said.code != 0
-    assert said.result["branch"] is None or said.result["run_state"] != "DONE_SUCCESS"
-    assert "TS2322" in (world.folder(said) / "report.md").read_text("utf-8")
-
-
-def test_a_dependency_that_the_lockfile_lacks_is_not_delivered(world: World) -> None:
-    more = create("package.json", json.dumps({**PACKAGE, "dependencies": {"left-pad": "1.3.0"}}, indent=2) + "\n")
-    with serve(script([FIX, PROOF, more], "add() adds now.")) as vendors:
-        said = world.run(ISSUE, vendors=vendors)
     assert said.result["run_state"] != "DONE_SUCCESS"
-    assert "package-lock.json: left-pad is missing and in package.json 1.3.0" in (world.folder(said) / "report.md").read_text(
-        "utf-8"
-    )
+    assert world.branches() == ["main"]
+    report = (world.folder(said) / "report.md").read_text("utf-8")
+    assert "TS2322" in report
+    assert "package-lock.json: left-pad is missing and in package.json 1.3.0" in report
+    assert "not verified: no test runner" in report
 
 
 def test_what_will_run_is_shown_beforehand(world: World) -> None:
