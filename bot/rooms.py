@@ -7,7 +7,6 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,8 +28,6 @@ from bot.workspace.checkout import Checkout
 from bot.workspace.workplace import Workplace
 
 ACCOUNTS = "accounts.db"
-FROZEN = 100
-"""Outcomes that a run is given: it keeps them in its journal."""
 
 if TYPE_CHECKING:
     from bot.store.accounts import Accounts
@@ -137,11 +134,6 @@ def experience_of(settings: Settings, repo: str) -> Experience:
     if not (state_dir(settings) / ACCOUNTS).is_file():
         return Experience()
     return accounts(settings).experience(repo)
-
-
-def frozen(found: Experience) -> Experience:
-    """As much of it as a run decides by."""
-    return Experience(found.outcomes[-FROZEN:], tuple(replace(run, uses=()) for run in found.runs))
 
 
 def remember(settings: Settings, repo: str, run: Run) -> None:

@@ -15,6 +15,7 @@ from bot.core.budget_report import spending
 from bot.core.errors import BugError, PolicyError, SetupError
 from bot.core.jobs import MODEL_JOBS, Job, next_job, waits
 from bot.core.machines import RunState
+from bot.core.record import taught
 from bot.core.run import Run
 from bot.core.session import SessionState, Standing, asked_at
 from bot.core.settling import PhaseLine, Report, settle
@@ -134,6 +135,7 @@ def report_of(given: ActionSettings, state: SessionState, folder: SessionFolder,
         died=died,
         phases=tuple(PhaseLine(row.kind, row.state, row.calls, row.cost) for row in phase_rows(run)),
         spending=spending(run.ledger.charges),
+        experience=taught(run),
         note=run.request.settings.note,
     )
 

@@ -11,21 +11,25 @@ from urllib.parse import urlsplit
 from bot.action.settings import ActionSettings
 from bot.core.errors import PolicyError, SetupError, TransientError
 from bot.core.events import AllowanceGiven
+from bot.core.experience import NONE, Experience, read_experience
 from bot.core.session import SessionState, read_state
 from bot.core.settling import Report
 from bot.github import oidc
 
 SECONDS = 30.0
 TRIES = 6
+UNBOUNDED = AllowanceGiven(None, "")
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """The App's answer to a claim: the session to go on with and what it may spend, or None and why not."""
+    """The App's answer to a claim: the session to go on with, what it may spend and what the App knows of earlier runs of the
+    repository, or None and why not."""
 
     state: SessionState | None
     why: str
-    allowance: AllowanceGiven
+    allowance: AllowanceGiven = UNBOUNDED
+    experience: Experience = NONE
 
 
 class Coordinator:
@@ -45,8 +49,9 @@ class Coordinator:
         body = {"issue": given.issue, "session": given.session, "run_id": given.run_id, "run_attempt": given.run_attempt}
         said = self._ask("claim", {**body, "limits": dict(limits)})
         if said.get("go") is not True:
-            return Said(None, str(said.get("why", "")), AllowanceGiven(None, ""))
-        return Said(read_state(said.get("state")), "", _allowance(said.get("allowance")))
+            return Said(None, str(said.get("why", "")))
+        experience = read_experience(said.get("experience"))
+        return Said(read_state(said.get("state")), "", _allowance(said.get("allowance")), experience)
 
     def settle(self, report: Report) -> SessionState:
         """Tell how the workflow run went; the state after it."""

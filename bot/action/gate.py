@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bot.action.coordinator import Coordinator
+from bot.action.coordinator import UNBOUNDED, Coordinator
 from bot.action.handover import ALLOWED, CONFIG, MAX_BYTES, encoded, mark, unpack
 from bot.action.outputs import outputs_of, summarise
 from bot.action.settings import ActionSettings
@@ -29,6 +29,7 @@ from bot.core.events import (
     RunRequested,
     StopRequested,
 )
+from bot.core.experience import NONE, Experience
 from bot.core.jobs import MODEL_JOBS, Job
 from bot.core.selection import triage
 from bot.core.session import SessionState, branch, is_branch_of
@@ -46,8 +47,6 @@ from bot.store.envelope import Key
 from bot.store.journal import Journal
 from bot.store.session import Metadata, SessionFolder
 
-UNBOUNDED = AllowanceGiven(None, "")
-
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -59,6 +58,7 @@ class Claim:
     fresh: bool
     allowance: AllowanceGiven = UNBOUNDED
     problem: str = ""
+    experience: Experience = NONE
 
 
 def gate(given: ActionSettings, environment: Settings, client: Client) -> dict[str, str]:
@@ -111,7 +111,7 @@ def _claimed(
         return intent
     if intent.session != state.session:
         return Refusal("the label was set again since")
-    return Claim(state, intent, True, said.allowance, problem)
+    return Claim(state, intent, True, said.allowance, problem, said.experience)
 
 
 def _limits(given: ActionSettings, environment: Settings, client: Client, about: Mapping[str, Any]) -> tuple[dict[str, int], str]:
@@ -210,7 +210,8 @@ def _begin(
         ticket = _ticket(found)
     except (BadInput, PolicyError, SetupError) as error:
         problem, ticket = str(error), Ticket(f"#{found.number}", "", f"#{found.number}", "")
-    settings = _with(run_settings(environment, config, given.max_cost, vendors=VENDORS, repeat_proof=True), claim.state.added)
+    settings = run_settings(environment, config, given.max_cost, vendors=VENDORS, repeat_proof=True, experience=claim.experience)
+    settings = _with(settings, claim.state.added)
     state = replace(claim.state, base_sha=base, task_digest=ticket.digest)
     request = RunRequested(state.session, "run-01", ticket, base, settings, secrets.token_hex(6), state.branch)
     folder = _folder(given, raw, request, str(about["full_name"]))

@@ -21,6 +21,7 @@ from bot.core.budget import dollars
 from bot.core.effects import AskPerson
 from bot.core.errors import BadInput, SetupError
 from bot.core.events import Answered, BudgetRaised, OverrunAccepted, Resumed, RunRequested, StopRequested
+from bot.core.experience import frozen
 from bot.core.paths import printable
 from bot.core.policy import redact
 from bot.core.reports import Profile
@@ -33,7 +34,7 @@ from bot.core.triage_fixers import fixers_for
 from bot.llm.prices import stale
 from bot.loop.driver import Driver
 from bot.loop.projections import headline, project
-from bot.rooms import experience_of, frozen, models, pricing, remember, rooms, sessions, utc_now, warm
+from bot.rooms import experience_of, models, pricing, remember, rooms, sessions, utc_now, warm
 from bot.store.journal import Journal
 from bot.store.session import SessionFolder
 from bot.workspace.checkout import Checkout

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bot.core.errors import PolicyError
+from bot.core.rows import rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,3 +52,43 @@ class Experience:
 
 
 MAX_OUTCOMES, MAX_RUNS = 400, 50
+FROZEN = 100
+"""Outcomes that a run is given: it keeps them in its journal."""
+NONE = Experience()
+
+
+def frozen(found: Experience) -> Experience:
+    """As much of it as a run decides by."""
+    return Experience(found.outcomes[-FROZEN:], tuple(replace(run, uses=()) for run in found.runs))
+
+
+def read_experience(value: Any) -> Experience:
+    """The experience in decoded JSON.
+
+    Raises:
+        PolicyError: not exactly the fields of one, each of its own type, or more than is kept.
+    """
+    if not isinstance(value, dict) or value.keys() != {"outcomes", "runs"}:
+        raise PolicyError("The experience does not have its two fields.")
+    outcomes, runs = rows(Outcome, value["outcomes"]), value["runs"]
+    if not isinstance(runs, list | tuple) or len(runs) > MAX_RUNS or len(outcomes) > MAX_OUTCOMES:
+        raise PolicyError("The experience is more than is kept, or none.")
+    return Experience(outcomes, tuple(_run(run) for run in runs))
+
+
+def _run(value: Any) -> RunCost:
+    names = ("category", "scope", "importance", "cost")
+    if not isinstance(value, dict) or value.keys() != {*names, "uses"}:
+        raise PolicyError("A RunCost does not have the fields that one has.")
+    (cost,) = rows(_Cost, [{name: value[name] for name in names}])
+    return RunCost(cost.category, cost.scope, cost.importance, cost.cost, rows(KindUse, value["uses"]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Cost:
+    """A `RunCost` without its uses."""
+
+    category: str
+    scope: str
+    importance: str
+    cost: int

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from bot.core.experience import KindUse, Outcome, RunCost
+from bot.core.experience import NONE, Experience, KindUse, Outcome, RunCost
 from bot.core.machines import PhaseState
 from bot.core.phases import Kind
 from bot.core.run import Phase, Run
 from bot.core.spending import uses
 from bot.core.standing import by_kind
+
+
+def taught(run: Run) -> Experience:
+    """All that the run, if it is over, adds."""
+    cost = run_cost(run) if run.over else None
+    return Experience(tuple(outcome for _, outcome in outcomes(run)), (cost,)) if cost else NONE
 
 
 def outcomes(run: Run) -> tuple[tuple[str, Outcome], ...]:

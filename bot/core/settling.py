@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from bot.core.budget_report import Spending
 from bot.core.errors import PolicyError
+from bot.core.experience import NONE, Experience, read_experience
 from bot.core.inert import plain
 from bot.core.jobs import Job
 from bot.core.machines import RunState
+from bot.core.rows import rows
 from bot.core.run import short
 from bot.core.session import SessionState, Standing
 
@@ -37,7 +39,8 @@ class PhaseLine:
 @dataclass(frozen=True, slots=True)
 class Report:
     """What the last job of a workflow run tells. `died` names jobs that ended without finishing, `added` is what the run took up
-    of the state's; `spending` is all that the run has spent so far. The rest is as in the state."""
+    of the state's; `spending` is all that the run has spent so far, `experience` what it adds
+    to that of its repository once it is over. The rest is as in the state."""
 
     session: str
     issue: int
@@ -67,6 +70,7 @@ class Report:
     died: tuple[str, ...] = ()
     phases: tuple[PhaseLine, ...] = ()
     spending: tuple[Spending, ...] = ()
+    experience: Experience = NONE
     note: str = ""
 
 
@@ -79,7 +83,7 @@ def read_report(value: Any) -> Report:
     if not isinstance(value, dict) or value.keys() != {field.name for field in fields(Report)}:
         raise PolicyError("The report does not have the fields that a report has.")
     plain = dict(value)
-    died, phases, spending = plain.pop("died"), plain.pop("phases"), plain.pop("spending")
+    died, phases, spending, experience = (plain.pop(name) for name in ("died", "phases", "spending", "experience"))
     kinds = {field.name: int if field.type == "int" else str for field in fields(Report)}
     if bad := [name for name, given in plain.items() if type(given) is not kinds[name]]:
         raise PolicyError(f"The report's {bad[0]} is no {kinds[bad[0]].__name__}.")
@@ -87,21 +91,13 @@ def read_report(value: Any) -> Report:
         raise PolicyError("The report's standing is none.")
     if not isinstance(died, list | tuple) or any(type(name) is not str for name in died):
         raise PolicyError("The report's died is no list of names.")
-    return Report(**plain, died=tuple(died), phases=_rows(PhaseLine, phases), spending=_rows(Spending, spending))
-
-
-Line = TypeVar("Line", PhaseLine, Spending)
-
-
-def _rows(kind: type[Line], values: Any) -> tuple[Line, ...]:
-    """Rows of text and numbers, none of them below zero."""
-    types = {field.name: int if field.type == "int" else str for field in fields(kind)}
-    for value in values if isinstance(values, list | tuple) else [values]:
-        known = isinstance(value, dict) and value.keys() == types.keys()
-        fits = known and all(type(value[name]) is type_ for name, type_ in types.items())
-        if not fits or any(isinstance(found, int) and not 0 <= found < 2**63 for found in value.values()):
-            raise PolicyError(f"The report holds a {kind.__name__} that is none.")
-    return tuple(kind(**value) for value in values)
+    return Report(
+        **plain,
+        died=tuple(died),
+        phases=rows(PhaseLine, phases),
+        spending=rows(Spending, spending),
+        experience=read_experience(experience),
+    )
 
 
 def settle(state: SessionState, report: Report, at: str) -> SessionState:

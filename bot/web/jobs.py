@@ -12,6 +12,7 @@ from typing import Any
 
 from bot.core.budget import Shortfall
 from bot.core.errors import PolicyError
+from bot.core.experience import frozen
 from bot.core.session import SessionState
 from bot.core.settling import Report, read_report, settle
 from bot.core.triggers import moment
@@ -142,7 +143,9 @@ class Desk:
                 return self._no_room(row, number, allowance)
             if row.shown < row.state.seq:
                 row = office.show(row.id)
-            return {"go": True, "why": "", "state": asdict(row.state), "allowance": asdict(allowance)}
+            known = frozen(office.accounts.experience(str(row.repo_id)))
+            said = {"state": asdict(row.state), "allowance": asdict(allowance), "experience": asdict(known)}
+            return {"go": True, "why": "", **said}
         office.queue.refused(row.repo_id, number, row.id)
         return _no(_why_not(row.state))
 
@@ -193,6 +196,7 @@ class Desk:
             raise Refused(409, str(error)) from None
         if not after.state.working_run:
             allowances.settle(office, after)
+            _remember(office, after, report)
         if after.state.seq != before.seq and not after.state.working_run:
             seconds = office.clock() - moment(before.issued_at).timestamp() if before.issued_at else 0.0
             cost = after.state.spent - before.spent
@@ -200,8 +204,17 @@ class Desk:
         return after
 
 
+def _remember(office: Office, row: Row, report: Report) -> None:
+    """Keep what the run taught, once, for later runs of its repository."""
+    repo, name = str(row.repo_id), f"{report.session}/{report.runs}"
+    for outcome in report.experience.outcomes:
+        office.accounts.remember(repo, f"{name}/{outcome.attempt}", outcome)
+    for cost in report.experience.runs:
+        office.accounts.remember_run(repo, name, cost)
+
+
 def _no(why: str) -> dict[str, Any]:
-    return {"go": False, "why": why, "state": None, "allowance": None}
+    return {"go": False, "why": why, "state": None}
 
 
 def _why_not(state: SessionState) -> str:

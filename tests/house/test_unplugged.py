@@ -97,6 +97,13 @@ FEATURES = (
         "test_conversation.py::test_a_writer_raises_the_cap_of_a_session_that_ran_out_of_money[app]",
     ),
     Feature(
+        "the App tells jobs what earlier runs cost",
+        "bot/web/jobs.py",
+        "known = frozen(office.accounts.experience(str(row.repo_id)))",
+        "known = frozen(office.accounts.experience(''))",
+        "test_shared_caps.py::test_a_plan_quotes_what_earlier_runs_of_the_repository_cost_and_its_run_is_remembered",
+    ),
+    Feature(
         "another vendor takes over from one that is down",
         "bot/core/recovery.py",
         "return Switch() if other else Stop(RunState.DONE_FAILED_ENVIRONMENT)",

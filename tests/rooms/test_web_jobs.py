@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import pytest
 
 from bot.core.budget import Cap
+from bot.core.experience import Experience, KindUse, Outcome, RunCost, frozen, read_experience
 from bot.web import allowances, starting
 from bot.web.moves import given_up, retried
 from tests.rooms.app_here import OTHER_KEY, REPO_ID, SESSION, App, report, row, running, token
@@ -230,7 +231,7 @@ class TestAllowances:
         app.add(working_run=77)
         app.office.accounts.reserve("allowance/another/1", (today(app, 10**9),), money=900_000, tokens=0, at=0.0)
         said = self.claim(app, day=1_000_000)
-        assert (said["go"], said["allowance"]) == (False, None)
+        assert (said["go"], said["state"]) == (False, None)
         assert said["why"].startswith("the day cap leaves $0.10 for all sessions, and going on takes $0.20")
         state = app.state()
         assert (state.standing, state.waits, state.needs, state.working_run) == ("waiting", "shared", 200_000, 0)
@@ -266,6 +267,16 @@ class TestAllowances:
         assert self.left(app, 5_000_000) == 1_000_000
         self.settle(app, workflow_run=78, spent=1_900_000)
         assert self.left(app, 5_000_000) == 3_100_000
+
+    def test_what_a_run_taught_is_kept_once_and_told_to_the_next(self, app: App) -> None:
+        cost = RunCost("bug", "Small", "medium", 700_000, (KindUse("PLAN", 900, 1.5),))
+        taught = Experience((Outcome("bug", "Small", "anthropic", "m", "fast", True),), (cost,))
+        app.add(working_run=77)
+        assert self.claim(app)["experience"] == {"outcomes": [], "runs": []}
+        self.settle(app, standing="over", run_state="DONE_SUCCESS", experience=taught)
+        app.office.change(SESSION, lambda state: retried(state, app.office.at))
+        assert read_experience(self.claim(app, 78)["experience"]) == frozen(taught)
+        assert app.office.accounts.experience("another") == Experience()
 
     def test_a_report_that_does_not_know_what_a_job_spent_frees_nothing(self, app: App) -> None:
         app.add(working_run=77)

@@ -1,4 +1,5 @@
-"""Caps that sessions share, beside the App: what one may spend no other can, whoever waits goes on when there is room."""
+"""What sessions of one App share: caps, so that what one may spend no other can and whoever waits goes on when there is room; and
+what earlier runs cost."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from bot.core.budget import Cap
 from bot.core.events import AllowanceGiven, Resumed
+from bot.core.experience import RunCost
 from bot.store.accounts import Accounts
 from bot.store.database import Database
 from tests.world.test_money import bill
@@ -49,6 +51,25 @@ def test_a_session_waits_while_another_has_the_days_money_and_goes_on_by_itself(
         given = [record.item for record in there.records(number) if isinstance(record.item, AllowanceGiven)]
         assert given == [AllowanceGiven(500_000, "day")]
         assert book.left(day(there, 520_000))["money"][1] == 500_000 - told.state["spent"] < 500_000
+
+
+def test_a_plan_quotes_what_earlier_runs_of_the_repository_cost_and_its_run_is_remembered(tmp_path: Path) -> None:
+    """Without an App, and before three runs are finished, it is not known: the snapshots of conversations say so."""
+    with town(tmp_path, "app", config="approval: always\n") as there, closing(database(there)) as opened:
+        book, repo = Accounts(opened), str(there.hub.found(there.name).id)
+        for number in range(3):
+            book.remember_run(repo, f"earlier-{number}", RunCost("unspecified", "Small", "medium", 200_000 + number))
+        number = there.ask()
+        there.settle()
+        (plan,) = there.story(number).plan
+        assert "The whole is expected to cost $0.20" in plan["body"]
+        assert "3 runs" in plan["body"]
+        there.press(number, f"approve-{there.digest(number)}")
+        there.settle()
+        spent = there.expect_one(number).state["spent"]
+        known = book.experience(repo)
+        assert [run.cost for run in known.runs] == [200_000, 200_001, 200_002, spent]
+        assert [(outcome.ok, outcome.attempt) for outcome in known.outcomes] == [(True, 1)]
 
 
 def figures(there: Town, path: str) -> Json:
