@@ -33,7 +33,7 @@ def take(seconds: float, vendors: str) -> None:
         _pass(vendors, seconds)
         return replace(report, seconds=seconds)
 
-    Toolchain.run_tests = slow  # type: ignore[method-assign,assignment]  # as in bench.until, the one place that reaches into Ostler
+    Toolchain.run_tests = slow  # type: ignore[method-assign]  # as in bench.until, the one place that reaches into Ostler
 
 
 def _pass(vendors: str, seconds: float) -> None:
