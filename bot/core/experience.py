@@ -77,11 +77,11 @@ def read_experience(value: Any) -> Experience:
 
 
 def _run(value: Any) -> RunCost:
-    names = ("category", "scope", "importance", "cost")
+    names = ("category", "scope", "importance", "cost", "day")
     if not isinstance(value, dict) or value.keys() != {*names, "uses"}:
         raise PolicyError("A RunCost does not have the fields that one has.")
     (cost,) = rows(_Cost, [{name: value[name] for name in names}])
-    return RunCost(cost.category, cost.scope, cost.importance, cost.cost, rows(KindUse, value["uses"]))
+    return RunCost(cost.category, cost.scope, cost.importance, cost.cost, rows(KindUse, value["uses"]), cost.day)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,3 +92,4 @@ class _Cost:
     scope: str
     importance: str
     cost: int
+    day: str

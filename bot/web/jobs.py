@@ -7,7 +7,7 @@ be of the session's repository, of the released workflow, on the default branch,
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from bot.core.budget import Shortfall
@@ -210,7 +210,7 @@ def _remember(office: Office, row: Row, report: Report) -> None:
     for outcome in report.experience.outcomes:
         office.accounts.remember(repo, f"{name}/{outcome.attempt}", outcome)
     for cost in report.experience.runs:
-        office.accounts.remember_run(repo, name, cost)
+        office.accounts.remember_run(repo, name, replace(cost, day=office.at[:10]))
 
 
 def _no(why: str) -> dict[str, Any]:

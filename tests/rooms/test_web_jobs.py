@@ -269,7 +269,7 @@ class TestAllowances:
         assert self.left(app, 5_000_000) == 3_100_000
 
     def test_what_a_run_taught_is_kept_once_and_told_to_the_next(self, app: App) -> None:
-        cost = RunCost("bug", "Small", "medium", 700_000, (KindUse("PLAN", 900, 1.5),))
+        cost = RunCost("bug", "Small", "medium", 700_000, (KindUse("PLAN", 900, 1.5),), app.office.at[:10])
         taught = Experience((Outcome("bug", "Small", "anthropic", "m", "fast", True),), (cost,))
         app.add(working_run=77)
         assert self.claim(app)["experience"] == {"outcomes": [], "runs": []}
