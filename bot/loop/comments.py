@@ -11,6 +11,7 @@ from typing import Any
 
 from bot.core.cheats import yielding
 from bot.core.errors import BugError
+from bot.core.forecast import level
 from bot.core.inert import code, code_cell, inert, inert_cell, inert_line, plain
 from bot.core.machines import PhaseState, RunState
 from bot.core.phases import Kind, Role
@@ -255,8 +256,8 @@ def _money(run: Run) -> dict[str, Any]:
 
 
 def _colour(spent: int, cap: int) -> str:
-    """Green under half of the cap, yellow to four fifths, red above."""
-    return "🟢" if spent * 2 < cap else "🟡" if spent * 5 <= cap * 4 else "🔴"
+    """The colour of the budget's level."""
+    return {"SAFE": "🟢", "WARNING": "🟡"}.get(level(spent, cap), "🔴")
 
 
 def _choice_of(run: Run, kind: Kind) -> Choice | None:
