@@ -205,7 +205,7 @@ RUST = {
 )
 class TestRust:
     def test_cases_and_checks(self, box: Sandbox, tmp_path: Path) -> None:
-        report = suite(box, tmp_path / "a", RUST, 180.0)
+        report = suite(box, tmp_path / "a", RUST, 600.0)
         assert (report.outcome, report.exit) == ("fail", 101), report
         assert {case.id: case.outcome for case in report.cases} == {
             "src/lib.rs::tests::adds": "failed",
@@ -216,7 +216,7 @@ class TestRust:
         (bad,) = report.failing
         assert bad.message.startswith("assertion `left == right` failed\n(src/lib.rs:8:")
         broken = put(tmp_path / "b", {**RUST, "src/lib.rs": "pub fn add(\n"})
-        assert look(box, broken).run_tests(box, broken, seconds=120).outcome == "error"
+        assert look(box, broken).run_tests(box, broken, seconds=600).outcome == "error"
         good = put(tmp_path / "c", RUST)
         done = {check.name: check for check in look(box, good).checks(box, broken, good, ["src/lib.rs"])}
         assert (done["types"].outcome, "cargo check" in done["types"].detail) == ("fail", True)

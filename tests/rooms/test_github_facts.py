@@ -157,8 +157,9 @@ def test_a_pull_request_is_no_issue(world: World) -> None:
 
 def test_what_a_comment_asks_for(world: World) -> None:
     mona = Actor("mona", 7, "User", "write")
-    assert facts.asked(world.client, 42, world.comment("/ostler approve 3f9a1c2b\nthanks")) == Asked("approve", "3f9a1c2b", mona)
-    assert facts.asked(world.client, 42, world.comment("/ostler stop", 30, edited=31)) == Asked("stop", "", mona, edited=True)
+    first, second = world.comment("/ostler approve 3f9a1c2b\nthanks"), world.comment("/ostler stop", 30, edited=31)
+    assert facts.asked(world.client, 42, first) == Asked("approve", "3f9a1c2b", mona, comment=first)
+    assert facts.asked(world.client, 42, second) == Asked("stop", "", mona, edited=True, comment=second)
     assert facts.asked(world.client, 42, world.comment("please /ostler stop")) is None
     assert facts.asked(world.client, 41, world.comment("/ostler stop")) is None
     assert facts.asked(world.client, 2, world.comment("/ostler stop")) is None
