@@ -158,7 +158,12 @@ def _risk(text: str) -> str:
 
 
 def choose(triage_: Triage, models: tuple[ModelId, ...]) -> tuple[Choice, ...]:
-    """The model of each role: the builder by scope, the judges from the other vendor where its key is there.
+    """The model of each role: the builder by scope, planner and judges by risk, the judges from the other vendor where its key
+    is there.
+
+    Work of low risk that the fast class builds is planned by it too: a plan by a stronger model costs ten times such a build
+    (bench B9), and a plan before the code was found to help little, a review of it more (arXiv 2603.03406). So what looks at
+    the plan and at the code stays balanced; only Tiny work has its plan reviewed by the fast class.
 
     Raises:
         BadInput: no vendor's models are given.
@@ -168,16 +173,25 @@ def choose(triage_: Triage, models: tuple[ModelId, ...]) -> tuple[Choice, ...]:
         raise BadInput("No model is available: set ANTHROPIC_API_KEY or OPENAI_API_KEY.")
     own, other = vendors[0], vendors[1] if len(vendors) > 1 else vendors[0]
     build = _build_class(triage_)
-    plan = ModelClass.ADVANCED if triage_.high_risk else ModelClass.BALANCED
-    judge = ModelClass.ADVANCED if triage_.high_risk else ModelClass.BALANCED
+    plan, review, audit = _framing_classes(triage_)
     planner, builder = pick(models, own, plan), pick(models, own, build)
     reason = f"{triage_.scope} {triage_.label}, complexity {triage_.score}"
     return (
         Choice(Role.PLANNER, planner, f"{plan} for planning ({reason})"),
-        _judge(Role.PLAN_REVIEWER, models, other, judge, planner),
+        _judge(Role.PLAN_REVIEWER, models, other, review, planner),
         Choice(Role.BUILDER, builder, f"{build}: {reason}" + (", high risk" if triage_.high_risk else "")),
-        _judge(Role.AUDITOR, models, other, judge, builder),
+        _judge(Role.AUDITOR, models, other, audit, builder),
     )
+
+
+def _framing_classes(triage_: Triage) -> tuple[ModelClass, ModelClass, ModelClass]:
+    """The classes of planner, plan reviewer and auditor."""
+    if triage_.high_risk:
+        return ModelClass.ADVANCED, ModelClass.ADVANCED, ModelClass.ADVANCED
+    low = triage_.risk == "low"
+    plan = ModelClass.FAST if low and triage_.scope in (Scope.TINY, Scope.SMALL) else ModelClass.BALANCED
+    review = ModelClass.FAST if low and triage_.scope is Scope.TINY else ModelClass.BALANCED
+    return plan, review, ModelClass.BALANCED
 
 
 def _build_class(triage_: Triage) -> ModelClass:

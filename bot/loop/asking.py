@@ -12,8 +12,8 @@ ordered by chance: all parts are built from constants and the journal, each in o
 - *Builders alone have tools, and do without repository and excerpts.* With a planner's prefix of 8,800 tokens (bench B9, of
   which a builder needs 800) 30 turns would read $0.024 more on Sonnet 5.5; on Haiku 5.5, which would have to write it first,
   it is $0.0034 beside a build of $0.017. Tools in every phase (about 1,500 tokens with the vendors' hidden descriptions) save
-  $0.002 a run where planner and builder are both Sonnet 5.5, cost $0.004 where they are not, which is the default for most
-  tickets, and would offer a planner tools that it may not use. All derived from the prices of November 2026.
+  $0.002 a run where planner and builder are both Sonnet 5.5, a tenth of a thousandth where both are Haiku 5.5, cost $0.004 where
+  they are not the same, and would offer a planner tools that it may not use. All derived from the prices of November 2026.
 """
 
 from __future__ import annotations

@@ -127,6 +127,25 @@ def test_the_builders_class_follows_the_scope(text: str, scope: Scope, built_by:
     assert chosen(text)[Role.BUILDER].model.model_class is built_by
 
 
+@pytest.mark.parametrize(
+    ("text", "planned_by", "reviewed_by"),
+    [
+        ("Add a flag", ModelClass.FAST, ModelClass.FAST),
+        ("Add a flag to the database", ModelClass.BALANCED, ModelClass.BALANCED),
+        ("Fix a typo and optimize the fast path", ModelClass.FAST, ModelClass.BALANCED),
+        ("Tune the performance of the parser", ModelClass.BALANCED, ModelClass.BALANCED),
+    ],
+)
+def test_planning_follows_scope_and_risk_and_the_audit_stays_balanced(
+    text: str, planned_by: ModelClass, reviewed_by: ModelClass
+) -> None:
+    roles = chosen(text)
+    assert roles[Role.PLANNER].model.model_class is planned_by
+    assert roles[Role.PLAN_REVIEWER].model.model_class is reviewed_by
+    assert roles[Role.AUDITOR].model.model_class is ModelClass.BALANCED
+    assert roles[Role.PLAN_REVIEWER].model.vendor != roles[Role.PLANNER].model.vendor
+
+
 def test_the_score_is_explained_by_its_factors() -> None:
     seen = triage(
         ticket("Improve security of the algorithm\n\n" + " ".join(f"src/m{n}.py" for n in range(12)) + "\n" + "x " * 600)

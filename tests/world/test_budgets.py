@@ -107,7 +107,7 @@ def test_a_stop_at_the_stop_loss_ends_out_of_budget(tmp_path: Path) -> None:
 
 
 def test_a_days_cap_holds_over_runs_and_opens_again_when_it_is_raised(tmp_path: Path) -> None:
-    world = World.of(tmp_path).configured("budget: {day: 0.085}\n")
+    world = World.of(tmp_path).configured("budget: {day: 0.02}\n")
     with serve(happy()) as vendors:
         said = world.run(ISSUE, vendors=vendors)
         for _ in range(14):
@@ -116,7 +116,7 @@ def test_a_days_cap_holds_over_runs_and_opens_again_when_it_is_raised(tmp_path: 
             said = world.run(ISSUE, vendors=vendors)
         assert is_paused(said), said
         assert said.result["outcome"].startswith("The day cap leaves $")
-        assert bill(vendors) <= 0.085
+        assert bill(vendors) <= 0.02
         asked = len(vendors.journal())
         again = world.resume(said.result["session"], vendors=vendors)
         assert is_paused(again)

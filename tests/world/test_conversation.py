@@ -240,13 +240,13 @@ def test_the_stop_label_holds_back_what_is_not_published_yet(tmp_path: Path, set
 @both
 def test_a_session_that_ran_out_of_money_goes_on_when_there_is_more(tmp_path: Path, setup: Setup) -> None:
     rules = [drafts(), approves()]
-    with town(tmp_path, setup, rules=rules, config="approval: always\nbudget: {money: 0.01}\n") as there:
+    with town(tmp_path, setup, rules=rules, config="approval: always\nbudget: {money: 0.005}\n") as there:
         number = there.ask()
         there.settle()
         told = there.story(number)
         assert told.state["standing"] == "waiting"
         assert told.check["conclusion"] == "action_required"
-        assert told.state["spent"] <= told.state["cap"] == 10_000
+        assert told.state["spent"] <= told.state["cap"] == 5_000
         same("status-money", only(told.status))
 
         there.push({".github/ostler.yml": "approval: always\nbudget: {money: 3}\n"})
@@ -262,7 +262,7 @@ def test_a_session_that_ran_out_of_money_goes_on_when_there_is_more(tmp_path: Pa
 @both
 def test_a_writer_raises_the_cap_of_a_session_that_ran_out_of_money(tmp_path: Path, setup: Setup) -> None:
     """Who may not write, or names no amount, changes nothing. The reason is kept in the journal."""
-    with town(tmp_path, setup, rules=[drafts(), approves()], config="approval: always\nbudget: {money: 0.01}\n") as there:
+    with town(tmp_path, setup, rules=[drafts(), approves()], config="approval: always\nbudget: {money: 0.005}\n") as there:
         number = there.ask()
         there.settle()
         assert there.story(number).state["waits"] == "budget"
@@ -270,7 +270,7 @@ def test_a_writer_raises_the_cap_of_a_session_that_ran_out_of_money(tmp_path: Pa
         there.say(number, "/ostler budget 0")
         there.settle()
         told = there.story(number)
-        assert (told.state["standing"], told.state["added"], told.state["cap"]) == ("waiting", 0, 10_000)
+        assert (told.state["standing"], told.state["added"], told.state["cap"]) == ("waiting", 0, 5_000)
         same("reply-no-amount", only(told.replies))
 
         if setup == "app":
@@ -281,10 +281,10 @@ def test_a_writer_raises_the_cap_of_a_session_that_ran_out_of_money(tmp_path: Pa
         there.settle()
         told = there.story(number)
         assert told.state_labels == ["ostler:awaiting-approval"]
-        assert (told.state["cap"], told.state["runs"], told.state["added"]) == (2_010_000, 1, 0)
+        assert (told.state["cap"], told.state["runs"], told.state["added"]) == (2_005_000, 1, 0)
         (raised,) = (record.item for record in there.records(number) if isinstance(record.item, BudgetRaised))
         why = "by the button" if setup == "app" else "the tests are slow"
-        assert raised == BudgetRaised(2_010_000, "bob", why)
+        assert raised == BudgetRaised(2_005_000, "bob", why)
         assert len(told.replies) == 1
 
 

@@ -102,7 +102,7 @@ def test_the_plain_text_says_how_to_go_on(tmp_path: Path) -> None:
 def test_a_paused_run_that_is_stopped_is_out_of_budget(tmp_path: Path) -> None:
     world = World.of(tmp_path)
     with serve(happy()) as vendors:
-        said = world.run(ISSUE, "--max-cost", "0.01", vendors=vendors)
+        said = world.run(ISSUE, "--max-cost", "0.0005", vendors=vendors)
         assert is_paused(said), said
         said = world.resume(said.result["session"], "--stop", vendors=vendors)
         assert said.code == 3
@@ -134,11 +134,11 @@ def test_the_bill_stays_under_any_cap(tmp_path: Path, caps: Sequence[float]) -> 
 
 def test_a_call_cap_holds_too(tmp_path: Path) -> None:
     """No single call may cost more than `budget.call`, however much the run has left."""
-    world = World.of(tmp_path).configured("budget: {money: 5, call: 0.01}\n")
+    world = World.of(tmp_path).configured("budget: {money: 5, call: 0.001}\n")
     with serve(happy()) as vendors:
         said = world.run(ISSUE, vendors=vendors)
         assert is_paused(said), said
-        assert said.result["outcome"].startswith("The call cap leaves $0.01")
+        assert said.result["outcome"].startswith("The call cap leaves $0.0010")
         assert vendors.journal() == []
 
 

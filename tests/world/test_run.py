@@ -195,7 +195,7 @@ def test_the_cost_is_what_the_vendors_billed(story: Story) -> None:
     assert sums["cache_read"] > 0
     hits = sums["cache_read"] / sums["input_tokens"]
     assert story.result["cache_hit_rate"] == round(hits, 4)
-    told = f"From the vendors' caches: {hits:.0%} of {sums['input_tokens']:,} input tokens (claude-sonnet-5-5 "
+    told = f"From the vendors' caches: {hits:.0%} of {sums['input_tokens']:,} input tokens (claude-haiku-5-5 "
     assert told in story.report
     assert told in html.unescape((story.folder / "page.html").read_text("utf-8"))
     assert story.result["calls"] == len(story.journal) == 8
@@ -251,7 +251,7 @@ def test_with_only_anthropics_key_another_model_of_it_judges(story: Story, tmp_p
     assert is_done(alone), alone.said
     assert {entry["vendor"] for entry in alone.journal} == {"anthropic"}
     assert alone.tree == story.tree
-    assert "only anthropic's key is set, so another model of it judges claude-sonnet-5-5" in alone.report
+    assert "only anthropic's key is set, so another model of it judges claude-haiku-5-5" in alone.report
     assert "only anthropic's key is set, so another model of it judges claude-haiku-5-5" in alone.evidence("plan.md")
 
 
@@ -408,7 +408,7 @@ def test_evidence_that_does_not_resolve_does_not_count(tmp_path: Path) -> None:
 def test_a_model_that_refuses_ends_the_run(tmp_path: Path) -> None:
     told = tell(tmp_path, [rule("# Phase PLAN: draft", text="No.", stop="refusal")])
     assert needs_a_person(told), told.said
-    assert told.result["outcome"] == "claude-sonnet-5-5 refused to answer in PLAN"
+    assert told.result["outcome"] == "claude-haiku-5-5 refused to answer in PLAN"
 
 
 def test_the_shell_is_the_sandboxs(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def figures(there: Town, path: str) -> Json:
 
 
 def test_a_run_that_used_its_allowance_waits_with_its_work_kept_and_is_accounted_for(tmp_path: Path) -> None:
-    config = "approval: never\nbudget: {money: 0.3, day: 0.03}\n"
+    config = "approval: never\nbudget: {money: 0.12, day: 0.012}\n"
     with town(tmp_path, "app", config=config, app_env={"OSTLER_API_TOKEN": TOKEN}) as there:
         number = there.ask()
         there.settle()
@@ -88,19 +88,19 @@ def test_a_run_that_used_its_allowance_waits_with_its_work_kept_and_is_accounted
         assert (told.state["standing"], told.state["waits"]) == ("waiting", "shared")
         assert told.state["outcome"].startswith("The day cap leaves $")
         assert told.state["needs"] > 0
-        assert round(bill(there.scene.vendors) * 1_000_000) <= told.state["spent"] <= 30_000
+        assert round(bill(there.scene.vendors) * 1_000_000) <= told.state["spent"] <= 12_000
 
         there.say(number, "/ostler budget +2 more")
         there.settle()
         assert "A cap that sessions share is in the way" in there.story(number).replies[0]["body"]
-        there.push({".github/ostler.yml": "approval: never\nbudget: {money: 0.3, day: 3}\n"})
+        there.push({".github/ostler.yml": "approval: never\nbudget: {money: 0.12, day: 3}\n"})
         there.say(number, "/ostler retry")
         there.settle()
         spent = there.expect_one(number).state["spent"]
         assert any(isinstance(record.item, Resumed) for record in there.records(number))
 
         (run,) = figures(there, "/api/reports/budget_analysis")["runs"]
-        assert (run["spent"], run["limit"], run["left"]) == (spent, 300_000, 300_000 - spent)
+        assert (run["spent"], run["limit"], run["left"]) == (spent, 120_000, 120_000 - spent)
         said = figures(there, "/api/metrics/costs?days=2")
         assert said["total"]["amount"] == spent == sum(row["amount"] for row in said["by_role"])
         assert {row["phase"] for row in said["by_phase"]} == {"PLAN", "IMPLEMENT", "REVIEW"}
