@@ -21,6 +21,8 @@ from typing import Any
 from bench import append, long_build
 from bench.mixed import ISSUES, LONG, Issue
 from bench.task import TESTS, TICKET, Task, prepare
+from bot.core.selection import triage
+from bot.core.ticket import freeze
 from bot.demo.vendors import Vendors, serve
 
 BUILD = Path(__file__).resolve().parent.parent / "build" / "bench"
@@ -125,15 +127,17 @@ def _build_figures(ours: Ran, plain: Ran, suffix: str) -> dict[str, dict[str, An
 
 def _mixed(task: Task, scratch: Path, say: Say) -> dict[str, dict[str, Any]]:
     """Every issue with the default models and with the advanced ones, by the same script."""
-    totals: dict[str, Decimal] = {}
-    for name, models in (("default", ""), ("advanced", ADVANCED)):
-        totals[name] = Decimal(0)
-        for number, issue in enumerate(ISSUES):
-            ran = _one(task, scratch / f"{name}-{number}", issue, models)
-            totals[name] += _price(ran.lines)
-            _tell(say, f"{issue.name}, {name} models", ran.lines)
+    ours, theirs = Decimal(0), Decimal(0)
+    for number, issue in enumerate(ISSUES):
+        default = _one(task, scratch / f"default-{number}", issue, "")
+        advanced = _one(task, scratch / f"advanced-{number}", issue, ADVANCED)
+        _tell(say, f"{issue.name}, default models", default.lines)
+        _tell(say, f"{issue.name}, advanced models", advanced.lines)
+        cost, beside = _price(default.lines), _price(advanced.lines)
+        say(f"{issue.name}, {triage(freeze(issue.ticket, issue.name)).scope}: {cost / beside:.3f} of always advanced")
+        ours, theirs = ours + cost, theirs + beside
     return {
-        "mixed_cost_ratio_to_always_advanced": _ratio(totals["default"], totals["advanced"], ALWAYS),
+        "mixed_cost_ratio_to_always_advanced": _ratio(ours, theirs, ALWAYS),
         "mixed_solved": {"value": len(ISSUES), "unit": "issues", "beside": {ALWAYS: len(ISSUES)}, "ratio": {}},
     }
 

@@ -1,4 +1,9 @@
-"""Five issues of one repository, from a docstring to a change that touches security: the mixed workload of B9."""
+"""Ten issues of one repository, from a docstring to a change that touches security: the mixed workload of B9.
+
+How many of which size follows what annotators of SWE-bench Verified found of its 500 issues: 39 % take a person less than 15
+minutes, 52 % up to an hour, 8 % up to four, 1 % more (OpenAI, August 2024). So four are Tiny to Ostler's triage, four Small, one
+is Medium. The tenth is of high risk: more than there are, but there has to be one.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +15,18 @@ from bench.long_build import THOUGHT, Check, Look, Step, Whole, in_ostlers_tools
 from bench.task import EDITS, SOURCE, TESTS, TICKET, Edit, Read, Task
 
 UTILS = "sqlparse/utils.py"
+FORMATTER = "sqlparse/formatter.py"
 LAST_TEST = "def test_from_subquery():\n"
 
 
 def _test(name: str, body: str) -> Edit:
     return Edit(TESTS, LAST_TEST, f"def {name}():\n    from sqlparse import utils\n{body}\n\n{LAST_TEST}")
+
+
+def _refused(option: str, value: str, says: str) -> str:
+    """A test's body: this value of an option is refused, and the message says so much."""
+    raises = f"    with pytest.raises(sqlparse.exceptions.SQLParseError, match={says!r}):\n"
+    return f"{raises}        sqlparse.format('select 1', {option}={value!r})\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +105,41 @@ ISSUES = (
         20,
     ),
     Issue(
+        "one quote",
+        "remove_quotes makes nothing of a single quote\n\n`remove_quotes(\"'\")` gives `''`, but there is no pair to remove: it "
+        "should give back what it got.",
+        (
+            Look("remove_quotes"),
+            Read(UTILS, 48, 64),
+            Edit(UTILS, "    if val[0] in (", "    if len(val) > 1 and val[0] in ("),
+            _test("test_one_quote_is_no_pair", '    assert utils.remove_quotes("\'") == "\'"\n'),
+            Check((TESTS,)),
+        ),
+        UTILS,
+        56,
+    ),
+    Issue(
+        "output formats",
+        "Say which output formats there are\n\nThe message about an unknown output format repeats what was given. It should also "
+        "name the three that exist.",
+        (
+            Look("Unknown output format"),
+            Read(FORMATTER, 1, 60),
+            Edit(
+                FORMATTER,
+                "        raise SQLParseError('Unknown output format: '\n                            '{!r}'.format(ofrmt))\n",
+                "        raise SQLParseError('Unknown output format: '\n"
+                "                            '{!r}, not sql, python or php'\n"
+                "                            .format(ofrmt))\n",
+            ),
+            _test("test_output_formats_are_named", _refused("output_format", "xml", "sql, python or php")),
+            Check((TESTS,)),
+        ),
+        FORMATTER,
+        28,
+        bug=False,
+    ),
+    Issue(
         "empty quotes",
         "remove_quotes raises IndexError for an empty string\n\n`remove_quotes('')` should return `''`. Keep it fast: it is "
         "called for every name.",
@@ -109,6 +156,70 @@ ISSUES = (
         ),
         UTILS,
         52,
+    ),
+    Issue(
+        "no statement",
+        "split_unquoted_newlines(None) returns ['None']\n\nA missing statement is taken for the word None, and that ends up in "
+        "our reports. It should be one empty line. This is what we found in them, from the first to the last:\n\n"
+        + "".join(f"report {number:03}, statement 4 of 9: 1 line, 4 characters: None\n" for number in range(1, 36)),
+        (
+            Look("split_unquoted_newlines"),
+            Whole(UTILS),
+            Read("sqlparse/filters/others.py", 1, 20),
+            Edit(UTILS, "    text = str(stmt)\n", "    text = '' if stmt is None else str(stmt)\n"),
+            _test("test_no_statement_is_an_empty_line", "    assert utils.split_unquoted_newlines(None) == ['']\n"),
+            Check((TESTS,)),
+            Read(UTILS, 34, 54),
+        ),
+        UTILS,
+        40,
+    ),
+    Issue(
+        "consume all",
+        "Optimize consume where everything is consumed\n\nWithout a count it goes through islice for nothing.",
+        (
+            Look("consume"),
+            Whole(UTILS),
+            Read(SOURCE, 1, 60),
+            Edit(
+                UTILS,
+                "    deque(itertools.islice(iterator, n), maxlen=0)\n",
+                "    deque(iterator if n is None else itertools.islice(iterator, n),\n          maxlen=0)\n",
+            ),
+            _test(
+                "test_consume_all",
+                "    letters = iter('abc')\n    utils.consume(letters, None)\n    assert next(letters, None) is None\n",
+            ),
+            Check((TESTS,)),
+            Read(UTILS, 100, 118),
+        ),
+        UTILS,
+        108,
+        bug=False,
+    ),
+    Issue(
+        "fail fast",
+        "Fail fast and say why when truncate_strings is too small\n\nThe message repeats the value and leaves open what is wrong "
+        "with it: it has to be above 1.",
+        (
+            Look("truncate_strings"),
+            Whole(FORMATTER),
+            Read("sqlparse/filters/tokens.py", 1, 60),
+            Edit(
+                FORMATTER,
+                "        if truncate_strings <= 1:\n            raise SQLParseError('Invalid value for truncate_strings: '\n"
+                "                                '{!r}'.format(truncate_strings))\n",
+                "        if truncate_strings <= 1:\n            raise SQLParseError('Invalid value for truncate_strings: '\n"
+                "                                '{!r}, it has to be above 1'\n"
+                "                                .format(truncate_strings))\n",
+            ),
+            _test("test_truncating_to_one_says_why", _refused("truncate_strings", "1", "above 1")),
+            Check((TESTS,)),
+            Read(FORMATTER, 45, 62),
+        ),
+        FORMATTER,
+        54,
+        bug=False,
     ),
     Issue(
         "one line",
