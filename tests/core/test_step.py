@@ -43,7 +43,7 @@ from bot.core.limits import Rules
 from bot.core.machines import PhaseState, RunState, TierState
 from bot.core.minutes import MINUTES
 from bot.core.phases import Kind, Role
-from bot.core.recovery import ErrorClass
+from bot.core.recovery import MAX_TRIES, ErrorClass
 from bot.core.run import Run, contract_digest
 from bot.core.selection import ModelId
 from bot.core.step import step
@@ -125,6 +125,8 @@ def following(run: Run, effect: Effect | None, rooms: Rooms, chance: Random, med
     assert run.waiting is not None, f"nothing is pending in {run.state} and nobody is asked for anything"
     if chance.random() < 0.1:
         return StopRequested("a maintainer")
+    if run.waiting.what == "shared":
+        return Resumed("a maintainer")
     assert run.waiting.needed > run.ledger.run_cap
     return BudgetRaised(chance.choice((run.waiting.needed, run.ledger.run_cap + 1, run.waiting.needed * 3)), "a maintainer")
 
@@ -305,6 +307,24 @@ def test_calls_never_spend_more_than_the_allowance(first: int) -> None:
             assert event is not None
             run, effects = step(run, event)
     assert stops > 5
+
+
+def test_a_call_that_others_always_overtake_waits_for_a_person_and_goes_on() -> None:
+    """A shared cap that says it has room and never gives any must not be asked for ever."""
+    run, effects = step(None, request(TICKETS[0], Settings(30_000_000, 30_000_000, MODELS)))
+    for event in (ready(), BaselineRan(checks(suite({"t": "passed"})))):
+        run, effects = step(run, event)
+    tries = 0
+    while run.waiting is None:
+        assert isinstance(effects[0], PriceCall)
+        run, effects = step(run, CallPriced(effects[0].call, FLAT, 1_000, "digest"))
+        assert isinstance(effects[0], SendCall)
+        tries += 1
+        assert tries <= MAX_TRIES
+        run, effects = step(run, CallFailed(effects[0].call, "contended", "no", "another run took the rest", None, 0.5))
+    assert (run.waiting.what, tries, run.ledger.reservations) == ("shared", MAX_TRIES, ())
+    _, effects = step(run, Resumed("me"))
+    assert isinstance(effects[0], PriceCall)
 
 
 def test_a_cap_may_be_raised_at_any_time_and_what_was_to_be_done_is_still_to_be_done() -> None:

@@ -76,6 +76,8 @@ def word(run: Run) -> Event:
     assert run.waiting is not None, f"nobody is asked for anything in {run.state}"
     if run.waiting.what == "approval":
         return Answered(run.waiting.digest, "approved", "a maintainer")
+    if run.waiting.what == "shared":
+        return StopRequested("a maintainer")
     return BudgetRaised(run.waiting.needed, "a maintainer")
 
 
