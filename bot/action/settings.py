@@ -15,7 +15,7 @@ from bot.config import CONFIG_PATH
 from bot.core.errors import PolicyError, SetupError
 from bot.core.session import SessionState, read_state
 from bot.github.limits import READS
-from bot.workspace.toolchains import VARIABLES
+from bot.workspace.variables import VARIABLES
 
 GITHUBS = 15368
 """The id of GitHub's own App, whose token jobs get. GitHub Enterprise Server has another: `OSTLER_JOBS_APP_ID`."""

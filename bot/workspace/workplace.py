@@ -35,7 +35,8 @@ from bot.workspace.fixers import run_fixer
 from bot.workspace.git import Worktree
 from bot.workspace.sandbox import Sandbox
 from bot.workspace.search import grep
-from bot.workspace.toolchains import VARIABLES, Surroundings, Toolchain, detect
+from bot.workspace.toolchains import Surroundings, Toolchain, detect
+from bot.workspace.variables import VARIABLES
 
 INNER = ("git", "tree", "copies", "box")
 """Parts of a session's folder that hold the worktree rather than the record."""

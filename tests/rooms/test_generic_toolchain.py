@@ -15,9 +15,10 @@ from bot.config.repository import Verify
 from bot.core.errors import SetupError
 from bot.core.reports import Commands, Ran, TestReport
 from bot.workspace.sandbox import Sandbox
-from bot.workspace.toolchains import VARIABLES, Surroundings, Toolchain, detect
+from bot.workspace.toolchains import Surroundings, Toolchain, detect
 from bot.workspace.toolchains.generic import KINDS
 from bot.workspace.toolchains.suite_reports import JUNIT, cargo, forget, go, junit_files
+from bot.workspace.variables import VARIABLES
 from tests.rooms.trees import names, put
 
 AROUND = Surroundings(env={name: os.environ[name] for name in VARIABLES if name in os.environ})

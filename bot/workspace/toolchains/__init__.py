@@ -16,10 +16,7 @@ from bot.workspace.toolchains.node_profile import NodeFacts
 from bot.workspace.toolchains.python import Surroundings, python_toolchain
 from bot.workspace.toolchains.toolchain import Toolchain
 
-__all__ = ["VARIABLES", "Surroundings", "Toolchain", "detect"]
-
-VARIABLES = ("PATH", "HOME", "VIRTUAL_ENV", "CARGO_HOME", "RUSTUP_HOME", "GOMODCACHE", "GRADLE_USER_HOME")
-"""What of the environment says where the tools are and where they keep packages."""
+__all__ = ["Surroundings", "Toolchain", "detect"]
 
 BARE = Surroundings()
 NOTHING = "no Python, package.json, go.mod, Cargo.toml, pom.xml or Gradle file at the root"
