@@ -228,7 +228,7 @@ class Ledger:
         shared: tuple[Left, ...] = (),
     ) -> tuple[Ledger, Grant | Shortfall]:
         """Set aside the worst case of a call, with its output clamped to what is affordable, down to `output_floor`."""
-        if any(r.call == call for r in self.reservations) or any(c.call == call for c in self.charges):
+        if self.holds(call) or any(c.call == call for c in self.charges):
             raise BugError(f"call {call} was reserved before")
         cap, room = self.room(kind, finishing=finishing, shared=shared)
         left = max(room, 0)
@@ -239,8 +239,7 @@ class Ledger:
         if left < base or output < floor:
             return self, Shortfall(cap, left, base + -(-floor * price // MICRO))
         amount = base + -(-output * price // MICRO)
-        reservation = Reservation(call, kind, phase, amount)
-        return replace(self, reservations=(*self.reservations, reservation)), Grant(output, amount, input_bound + output)
+        return self.hold(call, kind, amount, phase=phase), Grant(output, amount, input_bound + output)
 
     def settle(self, call: str, *, role: str, rates: Rates, usage: Usage) -> Ledger:
         """Replace a reservation by what the vendor billed."""
@@ -248,9 +247,12 @@ class Ledger:
         charge = Charge(call, reservation.kind, reservation.phase, role, rates.model, cost(rates, usage), usage)
         return self._closed(reservation, charge)
 
-    def hold(self, call: str, kind: str, amount: int) -> Ledger:
-        """Set `amount` aside for what cannot be refused once it has begun, such as a job's minutes: calls get what is left."""
-        return replace(self, reservations=(*self.reservations, Reservation(call, kind, "", amount)))
+    def hold(self, call: str, kind: str, amount: int, *, phase: str = "") -> Ledger:
+        """Set `amount` aside, whatever is left: for what cannot be refused once it has begun, such as a job's minutes."""
+        return replace(self, reservations=(*self.reservations, Reservation(call, kind, phase, amount)))
+
+    def holds(self, call: str) -> bool:
+        return any(reservation.call == call for reservation in self.reservations)
 
     def bill(self, call: str, *, role: str, model: str, amount: int) -> Ledger:
         """Replace what was held for `call` by what it took."""

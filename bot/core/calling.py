@@ -13,7 +13,7 @@ from bot.core.events import CallFailed, CallPriced, ModelReplied
 from bot.core.flow import fail
 from bot.core.machines import RunState
 from bot.core.phases import Kind, Role, stage_of
-from bot.core.recovery import MAX_TRIES, Retry, Stop, Switch, decide
+from bot.core.recovery import MAX_TRIES, Retry, Stop, Switch, Wait, decide
 from bot.core.run import Call, Run, Step, Waiting
 from bot.core.selection import Choice, ModelId, apart, substitute
 from bot.core.spending import allowance_left, out_of_money, over_caps, paused, quota_short
@@ -117,9 +117,6 @@ def failed(run: Run, event: CallFailed) -> Step:
     else:
         ledger = run.ledger.lose(call.id, role=str(call.choice.role), model=call.choice.model.model)
     run = replace(run, ledger=ledger, call=None)
-    if event.error == "contended" and call.tries + 1 >= MAX_TRIES:
-        why = f"{event.message[:1].upper()}{event.message[1:]}, {MAX_TRIES} times in a row."
-        return paused(run, Waiting("shared", f"{why} All work so far is kept: go on when there is room again."))
     other = _elsewhere(run, call)
     decision = decide(event.error, call.tries + 1, event.retry_after, event.chance, other=other is not None)
     if isinstance(decision, Switch) and other is not None:
@@ -127,6 +124,9 @@ def failed(run: Run, event: CallFailed) -> Step:
     if isinstance(decision, Retry):
         counted = 0 if event.error == "interrupted" else 1
         return ask(run, tries=call.tries + counted, wait=decision.seconds)
+    if isinstance(decision, Wait):
+        why = f"{event.message[:1].upper()}{event.message[1:]}, {MAX_TRIES} times in a row."
+        return paused(run, Waiting("shared", f"{why} All work so far is kept: go on when there is room again."))
     state = decision.state if isinstance(decision, Stop) else RunState.DONE_FAILED_ENVIRONMENT
     return fail(run, state, event.message)
 

@@ -11,7 +11,7 @@ from math import ceil
 from bot.core.budget import RUNNER, RUNNER_MINUTES, Charge, Ledger
 from bot.core.events import JobBegan, JobEnded, JobLost
 from bot.core.jobs import Job, money_of
-from bot.core.run import Run, Step
+from bot.core.run import Run, Step, as_before
 
 MINUTES = {Job.PLAN: 30, Job.BUILD: 60, Job.PROVE: 30, Job.AUDIT: 15}
 """When GitHub ends each of the jobs that work on a run: `timeout-minutes` of the workflow."""
@@ -26,7 +26,7 @@ def job_began(run: Run, event: JobBegan) -> Step:
     run = replace(run, jobs=(*run.jobs, event))
     if run.strategy is not None:
         run = held(run, event)
-    return run, (run.pending,) if run.pending is not None else ()
+    return as_before(run)
 
 
 def held(run: Run, event: JobBegan) -> Run:
@@ -64,10 +64,10 @@ def _closed(run: Run, workflow_run: int) -> Ledger:
 def job_ended(run: Run, event: JobEnded) -> Step:
     """The job's minutes take the place of what was held for it."""
     key, rate = _key(event.workflow_run, event.job), run.request.settings.ci_minute
-    if any(reservation.call == key for reservation in run.ledger.reservations):
+    if run.ledger.holds(key):
         minutes = SET_UP + ceil(max(event.seconds, 0.0) / 60)
         run = replace(run, ledger=run.ledger.bill(key, role=event.job, model=RUNNER, amount=rate * minutes))
-    return run, (run.pending,) if run.pending is not None else ()
+    return as_before(run)
 
 
 def job_lost(run: Run, event: JobLost) -> Step:
@@ -75,14 +75,14 @@ def job_lost(run: Run, event: JobLost) -> Step:
     run = replace(run, lost=(*run.lost, event))
     if run.strategy is not None:  # else there is no account yet: it is charged as soon as there is one
         run = charged(run, event, len(run.lost))
-    return run, (run.pending,) if run.pending is not None else ()
+    return as_before(run)
 
 
 def charged(run: Run, event: JobLost, number: int) -> Run:
     """The run after the `number`th lost job: what its phases could spend is spent, and so are all of its minutes."""
     key, ledger = _key(event.workflow_run, event.job), run.ledger
     amount = money_of(ledger, event.job)
-    if any(reservation.call == key for reservation in ledger.reservations):
+    if ledger.holds(key):
         ledger = ledger.lose(key, role=event.job, model=RUNNER)
     else:
         amount += run.request.settings.ci_minute * MINUTES[Job(event.job)]

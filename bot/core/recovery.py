@@ -31,6 +31,11 @@ class Switch:
 
 
 @dataclass(frozen=True, slots=True)
+class Wait:
+    """Leave it until a person has it looked at again: what is in the way is not this run's."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """Give up: the terminal state to go to."""
 
@@ -39,14 +44,16 @@ class Stop:
 
 def decide(
     error: ErrorClass, tries: int, retry_after: float | None = None, chance: float = 1.0, *, other: bool = False
-) -> Retry | Switch | Stop:
+) -> Retry | Switch | Wait | Stop:
     """The decision after the `tries`-th failure in a row of one call.
 
     Waits double from 1 s to 60 s with full jitter (`chance` in [0, 1] is the draw; Brooker, "Exponential Backoff And Jitter");
     a wait that the vendor states wins. `other` says whether another vendor's model may take over.
     """
-    if error in ("interrupted", "contended"):
-        return Retry(0.0 if error == "interrupted" else chance)
+    if error == "interrupted":
+        return Retry(0.0)
+    if error == "contended":
+        return Retry(chance) if tries < MAX_TRIES else Wait()
     if error == "unavailable" and other:
         return Switch()
     if error in ("rate_limited", "transient_api", "timeout", "unavailable"):

@@ -202,6 +202,11 @@ class Run:
 Step = tuple[Run, tuple[Effect, ...]]
 
 
+def as_before(run: Run) -> Step:
+    """What was to be done is still to be done."""
+    return run, (run.pending,) if run.pending is not None else ()
+
+
 def contract_digest(run: Run) -> str:
     """What an approval approves: ticket as frozen, base, plan, paths, size limits, budget and models. sha256, hex."""
     strategy, settings = run.compiled, run.request.settings

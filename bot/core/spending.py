@@ -13,7 +13,7 @@ from bot.core.limits import over, run_caps
 from bot.core.machines import PhaseState, RunState
 from bot.core.minutes import coming
 from bot.core.phases import KINDS, Kind
-from bot.core.run import Overrun, Phase, Run, Step, Waiting
+from bot.core.run import Overrun, Phase, Run, Step, Waiting, as_before
 from bot.core.standing import Facts, Standing, Use, standing
 
 CENT = 10_000
@@ -79,7 +79,7 @@ def budget_raised(run: Run, event: BudgetRaised, ask: Ask) -> Step:
     run = replace(run, overruns=(*run.overruns, raised))
     if strategy is None:
         settings = replace(settings, max_cost=event.max_cost, call_cap=max(settings.call_cap, event.max_cost))
-        return _as_before(replace(run, request=replace(run.request, settings=settings)))
+        return as_before(replace(run, request=replace(run.request, settings=settings)))
     strategy = strategy.with_cap(event.max_cost)
     ledger = replace(
         run.ledger,
@@ -89,7 +89,7 @@ def budget_raised(run: Run, event: BudgetRaised, ask: Ask) -> Step:
         phase_caps=strategy.phase_caps,
     )
     run = replace(run, strategy=strategy, ledger=ledger)
-    return _go_on(run, ask) if run.waiting and run.waiting.what == "budget" else _as_before(run)
+    return _go_on(run, ask) if run.waiting and run.waiting.what == "budget" else as_before(run)
 
 
 def overrun_accepted(run: Run, event: OverrunAccepted, ask: Ask) -> Step:
@@ -110,7 +110,7 @@ def resumed(run: Run, event: Resumed, ask: Ask) -> Step:
 def allowance_given(run: Run, event: AllowanceGiven) -> Step:
     """From here on the run spends no more than that. An allowance takes the place of the one before."""
     cap = None if event.amount is None else Cap(event.cap, "allowance", _by_calls(run) + event.amount)
-    return _as_before(replace(run, allowance=cap))
+    return as_before(replace(run, allowance=cap))
 
 
 def allowance_left(run: Run) -> tuple[Left, ...]:
@@ -120,11 +120,6 @@ def allowance_left(run: Run) -> tuple[Left, ...]:
 def _by_calls(run: Run) -> int:
     """What calls have spent or reserved: a lost job's money has an allowance of its own."""
     return run.ledger.committed - run.ledger.spent_on(LOST)
-
-
-def _as_before(run: Run) -> Step:
-    """What was to be done is still to be done."""
-    return run, (run.pending,) if run.pending is not None else ()
 
 
 def _go_on(run: Run, ask: Ask) -> Step:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bot.core import forecast
-from bot.core.budget import MICRO, RUNNER, RUNNER_MINUTES, Usage, dollars
+from bot.core.budget import LOST, MICRO, RUNNER, RUNNER_MINUTES, Usage, dollars
 from bot.core.budget_report import BudgetReport, OverrideRow, report
 from bot.core.changeset import added_lines, removed_lines
 from bot.core.conversation import Text
@@ -93,7 +93,7 @@ def phase_rows(run: Run) -> tuple[PhaseRow, ...]:
     rows += [
         PhaseRow(charge.call, charge.role, "", "LOST", charge.model, 1, charge.usage, charge.amount, "its journal is gone")
         for charge in run.ledger.charges
-        if charge.kind == "LOST"
+        if charge.kind == LOST
     ]
     if minutes := [charge for charge in run.ledger.charges if charge.kind == RUNNER_MINUTES]:
         amount, lost = sum(charge.amount for charge in minutes), any(charge.lost for charge in minutes)

@@ -17,7 +17,7 @@ from bot.core.experience import Experience, Outcome
 from bot.core.limits import Rules
 from bot.core.machines import RunState
 from bot.core.phases import Role
-from bot.core.recovery import MAX_TRIES, ErrorClass, Retry, Stop, decide
+from bot.core.recovery import MAX_TRIES, ErrorClass, Retry, Stop, Wait, decide
 from bot.core.routing import Worth
 from bot.core.selection import HIGH_RISK, Choice, ModelClass, ModelId, Scope, choose, triage
 from bot.core.strategy import Settings, compile_strategy
@@ -263,6 +263,10 @@ class TestRecovery:
 
     def test_an_interrupted_call_is_asked_anew_at_once(self) -> None:
         assert decide("interrupted", 99) == Retry(0.0)
+
+    def test_what_others_took_is_tried_again_and_then_left_to_a_person(self) -> None:
+        tries = [decide("contended", number, None, 0.5) for number in range(1, MAX_TRIES + 1)]
+        assert tries == [Retry(0.5)] * (MAX_TRIES - 1) + [Wait()]
 
     def test_what_trying_again_cannot_mend_ends_the_run_at_whoever_can(self) -> None:
         lasting: tuple[ErrorClass, ...] = ("refused", "validation")
