@@ -7,7 +7,6 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ from bot.core.budget import MICRO, Rates
 from bot.core.effects import Deliver
 from bot.core.events import Delivered
 from bot.core.experience import Experience
-from bot.core.record import outcomes, run_cost
+from bot.core.record import taught
 from bot.core.run import Run
 from bot.llm import anthropic, lean, openai
 from bot.llm.model import Model
@@ -139,10 +138,6 @@ def experience_of(settings: Settings, repo: str) -> Experience:
 
 def remember(settings: Settings, repo: str, run: Run) -> None:
     """Keep what `run`, which is over, adds to the experience of `repo`. One that asked no model adds nothing."""
-    cost = run_cost(run)
-    if cost is None:
-        return
-    book, name = accounts(settings), f"{run.request.session}/{run.request.run}"
-    for phase, outcome in outcomes(run):
-        book.remember(repo, f"{name}/{phase}", outcome)
-    book.remember_run(repo, name, replace(cost, day=utc_now()[:10]))
+    found = taught(run)
+    if found.runs:
+        accounts(settings).learn(repo, f"{run.request.session}/{run.request.run}", found, utc_now()[:10])

@@ -70,26 +70,7 @@ def read_experience(value: Any) -> Experience:
     """
     if not isinstance(value, dict) or value.keys() != {"outcomes", "runs"}:
         raise PolicyError("The experience does not have its two fields.")
-    outcomes, runs = rows(Outcome, value["outcomes"]), value["runs"]
-    if not isinstance(runs, list | tuple) or len(runs) > MAX_RUNS or len(outcomes) > MAX_OUTCOMES:
-        raise PolicyError("The experience is more than is kept, or none.")
-    return Experience(outcomes, tuple(_run(run) for run in runs))
-
-
-def _run(value: Any) -> RunCost:
-    names = ("category", "scope", "importance", "cost", "day")
-    if not isinstance(value, dict) or value.keys() != {*names, "uses"}:
-        raise PolicyError("A RunCost does not have the fields that one has.")
-    (cost,) = rows(_Cost, [{name: value[name] for name in names}])
-    return RunCost(cost.category, cost.scope, cost.importance, cost.cost, rows(KindUse, value["uses"]), cost.day)
-
-
-@dataclass(frozen=True, slots=True)
-class _Cost:
-    """A `RunCost` without its uses."""
-
-    category: str
-    scope: str
-    importance: str
-    cost: int
-    day: str
+    outcomes, runs = rows(Outcome, value["outcomes"]), rows(RunCost, value["runs"], uses=KindUse)
+    if len(runs) > MAX_RUNS or len(outcomes) > MAX_OUTCOMES:
+        raise PolicyError("The experience is more than is kept.")
+    return Experience(outcomes, runs)

@@ -13,14 +13,14 @@ from bot.core.standing import by_kind
 def taught(run: Run) -> Experience:
     """All that the run, if it is over, adds."""
     cost = run_cost(run) if run.over else None
-    return Experience(tuple(outcome for _, outcome in outcomes(run)), (cost,)) if cost else NONE
+    return Experience(outcomes(run), (cost,)) if cost else NONE
 
 
-def outcomes(run: Run) -> tuple[tuple[str, Outcome], ...]:
-    """Each build attempt whose work was judged, by the id of its phase. What ended for other reasons, such as a broken machine or
+def outcomes(run: Run) -> tuple[Outcome, ...]:
+    """Each build attempt whose work was judged. What ended for other reasons, such as a broken machine or
     a person's stop, says nothing about the model."""
     seen = run.compiled.triage if run.strategy else None
-    found: list[tuple[str, Outcome]] = []
+    found: list[Outcome] = []
     for at, phase in enumerate(run.phases):
         if seen is None or phase.kind is not Kind.IMPLEMENT or phase.choice is None:
             continue
@@ -28,8 +28,7 @@ def outcomes(run: Run) -> tuple[tuple[str, Outcome], ...]:
         if held is not None:
             model = phase.choice.model
             name = str(model.model_class)
-            outcome = Outcome(seen.category, str(seen.scope), model.vendor, model.model, name, held, len(found) + 1)
-            found.append((phase.id, outcome))
+            found.append(Outcome(seen.category, str(seen.scope), model.vendor, model.model, name, held, len(found) + 1))
     return tuple(found)
 
 

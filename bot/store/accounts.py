@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,8 +19,8 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.engine import Row as SqlRow
 
 from bot.core.budget import Cap, Shortfall, Unit
-from bot.core.errors import BugError, SetupError
-from bot.core.experience import MAX_OUTCOMES, MAX_RUNS, Experience, KindUse, Outcome, RunCost
+from bot.core.errors import BugError, PolicyError, SetupError
+from bot.core.experience import MAX_OUTCOMES, MAX_RUNS, Experience, Outcome, RunCost, read_experience
 from bot.core.pacing import Breaker, Bucket, Circuit
 from bot.store.database import Database, accounts, bookings, memories, services
 
@@ -201,6 +201,13 @@ class Accounts:
 
     # --- what earlier runs taught ---
 
+    def learn(self, repo: str, name: str, taught: Experience, day: str) -> None:
+        """Keep what the run `name` taught, which ended on `day` (UTC, ISO 8601). Told twice it is kept once."""
+        for outcome in taught.outcomes:
+            self.remember(repo, f"{name}/{outcome.attempt}", outcome)
+        for cost in taught.runs:
+            self.remember_run(repo, name, replace(cost, day=day))
+
     def remember(self, repo: str, key: str, outcome: Outcome) -> None:
         """Keep how a verified attempt ended; `key` names it, so that a resumed run tells nothing twice."""
         self._remember(repo, "outcome", key, asdict(outcome))
@@ -216,16 +223,12 @@ class Accounts:
             SetupError: the database holds something else.
         """
         try:
-            outcomes = [Outcome(**value) for value in self._memories(repo, "outcome", MAX_OUTCOMES)]
-            runs = [
-                RunCost(**value | {"uses": tuple(KindUse(**use) for use in value["uses"])})
-                for value in self._memories(repo, "run", MAX_RUNS)
-            ]
-        except (ValueError, TypeError, KeyError) as error:
+            outcomes, runs = self._memories(repo, "outcome", MAX_OUTCOMES), self._memories(repo, "run", MAX_RUNS)
+            return read_experience({"outcomes": outcomes, "runs": runs})
+        except (ValueError, PolicyError) as error:
             raise SetupError(
                 f"What the database remembers of {repo} is damaged: move the database away and start again."
             ) from error
-        return Experience(tuple(outcomes), tuple(runs))
 
     def _remember(self, repo: str, kind: str, key: str, value: object) -> None:
         with self._database.begin() as connection:

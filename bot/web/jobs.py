@@ -7,7 +7,7 @@ be of the session's repository, of the released workflow, on the default branch,
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 from bot.core.budget import Shortfall
@@ -196,21 +196,13 @@ class Desk:
             raise Refused(409, str(error)) from None
         if not after.state.working_run:
             allowances.settle(office, after)
-            _remember(office, after, report)
+            name = f"{report.session}/{report.runs}"
+            office.accounts.learn(str(after.repo_id), name, report.experience, office.at[:10])
         if after.state.seq != before.seq and not after.state.working_run:
             seconds = office.clock() - moment(before.issued_at).timestamp() if before.issued_at else 0.0
             cost = after.state.spent - before.spent
             office.telemetry.tell(Settled(row.id, after.state.standing, after.state.run_state, cost, seconds))
         return after
-
-
-def _remember(office: Office, row: Row, report: Report) -> None:
-    """Keep what the run taught, once, for later runs of its repository."""
-    repo, name = str(row.repo_id), f"{report.session}/{report.runs}"
-    for outcome in report.experience.outcomes:
-        office.accounts.remember(repo, f"{name}/{outcome.attempt}", outcome)
-    for cost in report.experience.runs:
-        office.accounts.remember_run(repo, name, replace(cost, day=office.at[:10]))
 
 
 def _no(why: str) -> dict[str, Any]:

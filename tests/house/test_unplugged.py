@@ -113,8 +113,8 @@ FEATURES = (
     Feature(
         "finished runs are remembered",
         "bot/rooms.py",
-        "    book.remember_run(repo, name, replace(cost, day=utc_now()[:10]))",
-        "    pass",
+        '        accounts(settings).learn(repo, f"{run.request.session}/{run.request.run}", found, utc_now()[:10])',
+        "        pass",
         "test_budgets.py::test_three_runs_make_a_range_that_the_plan_quotes",
     ),
     Feature(
