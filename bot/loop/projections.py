@@ -33,11 +33,8 @@ def project(session: SessionFolder, run: Run, *, patch: bytes, at: str, seconds:
 
     Whatever cannot be written stops nothing: the journal holds it. What that was and why is returned, a sentence for each.
     """
-    pages = _pages(run, patch=patch, seconds=seconds)
-    if run.changeset and run.changeset.files:
-        pages["changes.patch"] = patch
     failed = []
-    for name, content in pages.items():
+    for name, content in _pages(run, patch=patch, seconds=seconds).items():
         try:
             session.write(name, content)
         except OSError as error:
@@ -57,6 +54,8 @@ def _pages(run: Run, *, patch: bytes, seconds: float) -> dict[str, str | bytes]:
             json.dumps({"digest": run.strategy.digest, **asdict(run.strategy)}, indent=2, default=str) + "\n"
         )
     values = _values(run, seconds)
+    if run.changeset and run.changeset.files:
+        pages["changes.patch"] = patch
     pages |= {f"{folder}/evidence/{name}": text for name, text in _evidence(run, values).items()}
     if went_wrong(run):
         pages[f"{folder}/incident.md"] = say("reports/incident.md.j2", **values, remedy=remedy(run))

@@ -51,21 +51,19 @@ class Purse:
 
         What they don't know, because the database was lost or the limit is new, counts from now on: it was spent.
         """
+        begun_with = run.strategy.choices if run.strategy else ()
+        chosen = (*begun_with, *(phase.choice for phase in run.phases if phase.choice))
+        vendors = {choice.model.model: choice.model.vendor for choice in chosen}
         bills: dict[str, dict[str, tuple[int, int | None]]] = {}
         for charge in run.ledger.charges:
             tokens = None if charge.lost else charge.usage.prompt + charge.usage.output
-            bills.setdefault(_vendor(run, charge.model), {})[_key(run, charge.call)] = (charge.amount, tokens)
+            vendor = vendors.get(charge.model, "")  # a model that the run did not choose counts under no quota
+            bills.setdefault(vendor, {})[_key(run, charge.call)] = (charge.amount, tokens)
         now = self._clock()
         return sum(
             self._accounts.reconcile(mine, self._shares.caps(run.request.session, vendor, now), at=now)
             for vendor, mine in bills.items()
         )
-
-
-def _vendor(run: Run, model: str) -> str:
-    """Whose model it is; empty for one that the run did not choose, which then counts under no quota."""
-    chosen = (*run.compiled.choices, *(phase.choice for phase in run.phases if phase.choice))
-    return next((choice.model.vendor for choice in chosen if choice.model.model == model), "")
 
 
 def _key(run: Run, call: str) -> str:

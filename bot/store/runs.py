@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -22,6 +22,7 @@ from bot.core.settling import Report, read_report
 from bot.store.database import Database, bindings, sessions, states, tokens
 
 Lane = Literal["new", "queued", "dispatching", "running", "short", "resting"]
+LANES: tuple[Lane, ...] = get_args(Lane)
 BUSY = ("dispatching", "running")
 
 

@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from bot.core.errors import OstlerError, SetupError, TransientError
 from bot.store.database import Database
+from bot.store.runs import LANES
 from bot.telemetry import JobAnswered, Log, Metrics, Telemetry, Trouble
 from bot.web import figures, jobs, pages
 from bot.web.intake import Unreadable, body, webhook
@@ -48,9 +49,7 @@ class Door:
                 Route("/api/health", self.ready),
                 Route("/metrics", self.metrics),
                 Route("/runs/{session}", self.run),
-                Route("/api/reports/budget_analysis", self.figures),
-                Route("/api/metrics/costs", self.figures),
-                Route("/api/dashboard/usage", self.figures),
+                *(Route(path, self.figures) for path in figures.ANSWERS),
             ]
         )
 
@@ -103,7 +102,7 @@ class Door:
 
     def _measured(self) -> Response:
         lanes = self._office.queue.lanes()
-        for lane in ("new", "queued", "dispatching", "running", "short", "resting"):
+        for lane in LANES:
             self._lanes.labels(lane).set(lanes.get(lane, 0))
         self._waiting.set(self._office.inbox.waiting())
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)

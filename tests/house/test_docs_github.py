@@ -22,6 +22,7 @@ from bot.core.ticket import freeze
 from bot.core.triggers import OPEN_TO_ALL, PERSONS_VERBS
 from bot.demo.stage import APP_PERMISSIONS
 from bot.llm.prices import TABLE_DATED, rates
+from bot.web import figures
 from bot.web.settings import NEEDED, SHORTEST_KEY, SHORTEST_SECRET, AppSettings
 from tests.house.test_docs import DOCS, PAGES, README, part, rows, table
 from tests.house.test_ratchet import IMPROVE, KEYS, STATE_KEY, TABLE, UNTRUSTED
@@ -108,7 +109,8 @@ def test_every_setting_of_the_app_is_documented_with_its_default() -> None:
 def test_the_apps_addresses_are_those_of_its_door() -> None:
     door = (ROOT / "bot/web/app.py").read_text("utf-8")
     said = [row[0].strip("`") for row in rows(GITHUB, "## Addresses of the App")]
-    assert sorted(said) == sorted(re.findall(r'Route\("([^"]+)"', door))
+    assert "for path in figures.ANSWERS" in door
+    assert sorted(said) == sorted([*re.findall(r'Route\("([^"]+)"', door), *figures.ANSWERS])
     assert "/webhook/github`" in part(README, "## Set-up with an App")
 
 
