@@ -1,4 +1,4 @@
-"""Databases for the tests of the rooms: a SQLite file or a real Postgres, empty for each test."""
+"""What tests of several rooms need: databases, a SQLite file or a real Postgres, empty for each test; a sandbox."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from bot.store.database import Database
+from bot.workspace.sandbox import Sandbox
 
 _numbers = count(1)
 
@@ -53,3 +54,12 @@ def database(address: str) -> Iterator[Database]:
     made = Database.open(address)
     yield made
     made.close()
+
+
+@pytest.fixture(scope="module")
+def box(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
+    """The sandbox that this machine has, for all tests of a file."""
+    made = Sandbox(tmp_path_factory.mktemp("box"))
+    report = made.probe()
+    assert report.full, report.advice
+    return made

@@ -27,14 +27,6 @@ def git(at: Path, *args: str) -> str:
     return subprocess.run(["git", *WHO, *args], cwd=at, env=ENV, capture_output=True, text=True, check=True).stdout.strip()
 
 
-@pytest.fixture(scope="module")
-def box(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
-    made = Sandbox(tmp_path_factory.mktemp("box"))
-    report = made.probe()
-    assert report.full, report.advice
-    return made
-
-
 def make(tmp_path: Path, files: dict[str, str]) -> tuple[Path, Worktree]:
     root = tmp_path / "user"
     root.mkdir()

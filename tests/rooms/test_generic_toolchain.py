@@ -25,14 +25,6 @@ AROUND = Surroundings(env={name: os.environ[name] for name in VARIABLES if name 
 AT = Path("/work/checkout")
 
 
-@pytest.fixture(scope="module")
-def box(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
-    made = Sandbox(tmp_path_factory.mktemp("box"))
-    report = made.probe()
-    assert report.full, report.advice
-    return made
-
-
 def look(box: Sandbox, root: Path, around: Surroundings = AROUND, **commands: str) -> Toolchain:
     return detect(root, names(root), AT, box=box, commands=Commands(**commands), around=around)
 

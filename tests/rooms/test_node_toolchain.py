@@ -23,14 +23,6 @@ NOWHERE = Path("/work/checkout")
 AROUND = Surroundings(env={"PATH": os.environ.get("PATH", "")})
 
 
-@pytest.fixture(scope="module")
-def box(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
-    made = Sandbox(tmp_path_factory.mktemp("box"))
-    report = made.probe()
-    assert report.full, report.advice
-    return made
-
-
 def package(**fields: Any) -> str:
     return json.dumps({"name": "pk", "version": "1.0.0", "type": "module", **fields})
 

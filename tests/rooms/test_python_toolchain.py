@@ -20,14 +20,6 @@ from bot.workspace.toolchains.python import PythonToolchain
 from tests.rooms.trees import names, put
 
 
-@pytest.fixture(scope="module")
-def box(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
-    made = Sandbox(tmp_path_factory.mktemp("box"))
-    report = made.probe()
-    assert report.full, report.advice
-    return made
-
-
 def look(box: Sandbox, root: Path) -> PythonToolchain:
     found = detect(root, names(root), Path("/work/checkout"), box=box)
     assert isinstance(found, PythonToolchain)

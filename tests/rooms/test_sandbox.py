@@ -26,14 +26,6 @@ from bot.workspace.tiers import TIERS, Scratch
 AT = "/root/some where/project"
 
 
-@pytest.fixture(scope="module")
-def box(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
-    made = Sandbox(tmp_path_factory.mktemp("box"))
-    report = made.probe()
-    assert report.full, report.advice
-    return made
-
-
 @pytest.fixture
 def work(tmp_path: Path) -> Path:
     folder = tmp_path / "work"

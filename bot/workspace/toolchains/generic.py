@@ -77,13 +77,12 @@ class GenericToolchain(Toolchain):
             if command and not self.missing and pair.changed:
                 yield (name,), partial(commanded, name, command, pair, run)
             else:
-                stage = self.profile.stage(name)
-                why = "no file changed" if command and not self.missing else stage.reason if stage else "nothing checks it"
+                why = "no file changed" if command and not self.missing else self._why_not(name)
                 yield (name,), partial(neutral, name, why)
 
     def _run_tests(self, box: Sandbox, folder: Path, selected: Selected, seconds: float) -> TestReport:
         if self.kind is None or self.missing:
-            return TestReport("neutral", (), 0, f"not verified: {self._why_no_tests()}")
+            return TestReport("neutral", (), 0, f"not verified: {self._why_not('tests')}")
         if self.kind.read is None and not self.kind.reports:
             return self._by_command(box, folder, self.kind.tests, self.kind.tests, seconds)
         self._warm(box, self.kind, folder)

@@ -32,10 +32,10 @@ Read = Callable[[str], str]
 
 def disagreements(read: Read) -> Iterator[str]:
     """One line for each thing that a lockfile at the root says otherwise; `read` gives a file's text, or nothing."""
-    package = _table(read("package.json"), json.loads)
+    package = table(read("package.json"), json.loads)
     if package:
         yield from _node(package, read)
-    project = _table(read("pyproject.toml"), tomllib.loads)
+    project = table(read("pyproject.toml"), tomllib.loads)
     if project:
         yield from _python(project, read)
 
@@ -72,8 +72,8 @@ def _node(package: Mapping[str, Any], read: Read) -> Iterator[str]:
 
 
 def _npm(package: Mapping[str, Any], lock: str, read: Read) -> Iterator[str]:
-    packages = _inner(_table(read(lock), json.loads), "packages")
-    root = _inner(packages, "")
+    packages = inner(table(read(lock), json.loads), "packages")
+    root = inner(packages, "")
     if not root:
         return  # lockfileVersion 1 does not repeat what the manifest says
     for key in ("name", "version"):
@@ -81,21 +81,21 @@ def _npm(package: Mapping[str, Any], lock: str, read: Read) -> Iterator[str]:
             yield f"{lock}: {key} is {root.get(key)!r} and in package.json {package.get(key)!r}"
     yield from _ranges(lock, "package.json", package, root)
     for folder in [name for name in packages if name and "node_modules" not in name][:MAX_WORKSPACES]:
-        inner = _table(read(f"{folder}/package.json"), json.loads)
-        if inner:
-            yield from _ranges(lock, f"{folder}/package.json", inner, _inner(packages, folder))
+        there = table(read(f"{folder}/package.json"), json.loads)
+        if there:
+            yield from _ranges(lock, f"{folder}/package.json", there, inner(packages, folder))
 
 
 def _pnpm(package: Mapping[str, Any], read: Read) -> Iterator[str]:
-    lock = _table(read("pnpm-lock.yaml"), yaml.safe_load)
-    importers = _inner(lock, "importers") or {".": lock}
+    lock = table(read("pnpm-lock.yaml"), yaml.safe_load)
+    importers = inner(lock, "importers") or {".": lock}
     for folder in list(importers)[:MAX_WORKSPACES]:
         manifest = "package.json" if folder == "." else f"{folder}/package.json"
-        said = package if folder == "." else _table(read(manifest), json.loads)
-        entry = _inner(importers, folder)
-        old = _inner(entry, "specifiers")
+        said = package if folder == "." else table(read(manifest), json.loads)
+        entry = inner(importers, folder)
+        old = inner(entry, "specifiers")
         locked = {
-            kind: {name: old.get(name) or _specifier(value) for name, value in _inner(entry, kind).items()} for kind in KINDS
+            kind: {name: old.get(name) or _specifier(value) for name, value in inner(entry, kind).items()} for kind in KINDS
         }
         if said:
             yield from _ranges("pnpm-lock.yaml", manifest, said, locked)
@@ -108,14 +108,14 @@ def _specifier(value: Any) -> Any:
 def _ranges(lock: str, manifest: str, said: Mapping[str, Any], locked: Mapping[str, Any]) -> Iterator[str]:
     """Where the ranges of two tables differ. `catalog:` and the like stand for a range that is written elsewhere."""
     for kind in KINDS:
-        wanted, got = _inner(said, kind), _inner(locked, kind)
+        wanted, got = inner(said, kind), inner(locked, kind)
         if kind == "dependencies":  # npm lists an optional one twice
-            wanted = {name: spec for name, spec in wanted.items() if name not in _inner(said, "optionalDependencies")}
+            wanted = {name: spec for name, spec in wanted.items() if name not in inner(said, "optionalDependencies")}
         for name in sorted({*wanted, *got}):
             here, there = wanted.get(name), got.get(name)
             if here == there or str(here).startswith(("catalog:", "workspace:")):
                 continue
-            if here is None and name in {**_inner(said, "optionalDependencies"), **_inner(said, "peerDependencies")}:
+            if here is None and name in {**inner(said, "optionalDependencies"), **inner(said, "peerDependencies")}:
                 continue
             yield f"{lock}: {name} is {there or 'missing'} and in {manifest} {here or 'missing'}"
 
@@ -124,7 +124,7 @@ def _yarn(package: Mapping[str, Any], text: str) -> Iterator[str]:
     keys = {part.strip().strip('"') for found in _YARN_ENTRY.findall(text) for part in found.split(", ")}
     plain = {re.sub(r"@npm:", "@", key) for key in keys}
     for kind in KINDS:
-        for name, spec in _inner(package, kind).items():
+        for name, spec in inner(package, kind).items():
             local = str(spec).startswith(("workspace:", "file:", "link:", "portal:", "patch:", "catalog:"))
             if not local and f"{name}@{spec}" not in keys | plain and f"{name}@{str(spec).removeprefix('npm:')}" not in plain:
                 yield f"yarn.lock: {name}@{spec} of package.json is missing"
@@ -134,19 +134,17 @@ def _yarn(package: Mapping[str, Any], text: str) -> Iterator[str]:
 
 
 def _python(project: Mapping[str, Any], read: Read) -> Iterator[str]:
-    declared = _inner(project, "project")
+    declared = inner(project, "project")
     named = declared.get("dependencies")
     wanted = {_normal(spec) for spec in named if isinstance(spec, str)} if isinstance(named, list) else set()
     for lock in ("uv.lock", "poetry.lock"):
-        locked = _table(read(lock), tomllib.loads)
+        locked = table(read(lock), tomllib.loads)
         rows = locked.get("package")
         if not isinstance(rows, list):
             continue
         there = {_normal(str(row.get("name"))) for row in rows if isinstance(row, dict)}
         poetry = (
-            set(_inner(_inner(_inner(project, "tool"), "poetry"), "dependencies")) - {"python"}
-            if lock == "poetry.lock"
-            else set()
+            set(inner(inner(inner(project, "tool"), "poetry"), "dependencies")) - {"python"} if lock == "poetry.lock" else set()
         )
         for name in sorted((wanted | {_normal(each) for each in poetry}) - there - {_normal(str(declared.get("name")))}):
             yield f"{lock}: {name} of pyproject.toml is missing"
@@ -161,7 +159,7 @@ def _normal(spec: str) -> str:
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 
-def _table(text: str, parse: Callable[[str], Any]) -> Mapping[str, Any]:
+def table(text: str, parse: Callable[[str], Any]) -> Mapping[str, Any]:
     """The table in a text, empty where it doesn't parse: the check of syntax says so."""
     try:
         found = parse(text) if text else None
@@ -170,6 +168,7 @@ def _table(text: str, parse: Callable[[str], Any]) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _inner(table: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = table.get(name)
+def inner(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The table under `name`, empty where there is none."""
+    found = value.get(name)
     return found if isinstance(found, dict) else {}

@@ -74,12 +74,11 @@ class NodeToolchain(Toolchain):
             if name in self.tools:
                 yield (name,), partial(make, pair, run, self.tools[name])
             else:
-                stage = self.profile.stage(name)
-                yield (name,), partial(neutral, name, stage.reason if stage else "")
+                yield (name,), partial(neutral, name, self._why_not(name))
 
     def _run_tests(self, box: Sandbox, folder: Path, selected: Selected, seconds: float) -> TestReport:
         if self.suite is None or self.node is None:
-            return TestReport("neutral", (), 0, f"not verified: {self._why_no_tests()}")
+            return TestReport("neutral", (), 0, f"not verified: {self._why_not('tests')}")
         if self.suite.runner == "command":
             return self._by_command(box, folder, f"{self.facts.manager or 'npm'} test", self.suite.rest, seconds)
         files, related = selected.files, selected.related if self.narrows(selected.related) else ()

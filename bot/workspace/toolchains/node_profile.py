@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from bot.workspace.toolchains.lockfiles import NODE_LOCKS, node_manager
+from bot.workspace.toolchains.lockfiles import NODE_LOCKS, inner, node_manager, table
 from bot.workspace.toolchains.modules import SOURCES
 from bot.workspace.toolchains.reading import read_plain, read_text
 
@@ -78,7 +78,7 @@ class NodeFacts:
 
     @classmethod
     def read(cls, root: Path, files: Sequence[str], checkout: Path) -> NodeFacts:
-        package = table(read_text(root, "package.json"))
+        package = table(read_text(root, "package.json"), json.loads)
         known = frozenset(files)
         manager, why = node_manager(package, known)
         modules = checkout / "node_modules"
@@ -122,7 +122,7 @@ class NodeFacts:
         folder = (self.modules / package).resolve()
         if not folder.is_relative_to(self.modules.resolve()):
             return ""
-        said = table(read_text(folder, "package.json")).get("bin")
+        said = table(read_text(folder, "package.json"), json.loads).get("bin")
         path = said if isinstance(said, str) else said.get(name or package) if isinstance(said, dict) else None
         return f"node_modules/{package}/{path.removeprefix('./')}" if isinstance(path, str) and ".." not in path else ""
 
@@ -189,19 +189,6 @@ def arguments(suite: Suite, *, files: bool) -> str:
             kept.append(word)
             value = False
     return " ".join(kept)
-
-
-def table(text: str) -> Mapping[str, Any]:
-    try:
-        found = json.loads(text) if text else None
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def inner(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = value.get(name)
-    return found if isinstance(found, dict) else {}
 
 
 def type_targets(facts: NodeFacts) -> tuple[str, ...]:

@@ -67,8 +67,7 @@ class PythonToolchain(Toolchain):
         if self.typed:
             yield ("types",), partial(python_checks.types, pair, run, python, self.typed, self.typed_named)
         else:
-            stage = self.profile.stage("types")
-            yield ("types",), partial(neutral, "types", stage.reason if stage else "")
+            yield ("types",), partial(neutral, "types", self._why_not("types"))
 
     def _run_tests(self, box: Sandbox, folder: Path, selected: Selected, seconds: float) -> TestReport:
         runner = str(self.profile.test_runner)

@@ -137,7 +137,7 @@ class Toolchain(ABC):
         if self.commands.tests:
             return self._by_command(box, folder, self.commands.tests, self.commands.tests, seconds)
         if self.profile.test_runner is None:
-            return TestReport("neutral", (), 0, f"not verified: {self._why_no_tests()}")
+            return TestReport("neutral", (), 0, f"not verified: {self._why_not('tests')}")
         return self._run_tests(box, folder, Selected(selection, related), seconds)
 
     def narrows(self, changed: Sequence[str]) -> str:
@@ -163,9 +163,10 @@ class Toolchain(ABC):
         box.reclaim(folder)
         return verdict(ran, suite_reports.junit_files(folder, (pattern,)), argv)
 
-    def _why_no_tests(self) -> str:
-        stage = self.profile.stage("tests")
-        return stage.reason if stage else "no tests here"
+    def _why_not(self, name: str) -> str:
+        """Why the stage is not run, as the profile says it."""
+        stage = self.profile.stage(name)
+        return stage.reason if stage else "nothing checks it"
 
 
 def configured(profile: Profile, commands: Commands) -> Profile:
