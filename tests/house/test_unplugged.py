@@ -204,8 +204,8 @@ FEATURES = (
     Feature(
         "a missing toolchain verifies nothing",
         "bot/workspace/toolchains/toolchain.py",
-        'return TestReport("neutral", (), 0, f"not verified: {self._why_no_tests()}")',
-        'return TestReport("pass", (), 0, f"not verified: {self._why_no_tests()}")',
+        'return TestReport("neutral", (), 0, f"not verified: {self._why_not(\'tests\')}")',
+        'return TestReport("pass", (), 0, f"not verified: {self._why_not(\'tests\')}")',
         "test_misbehaving.py::test_a_missing_toolchain_is_never_a_pass",
     ),
     Feature(
