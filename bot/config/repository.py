@@ -58,7 +58,7 @@ class Verify(Part):
 
     `tests` is a command, or a list of the files or ids that make up the suite of the detected runner; `report` is where a command
     leaves its results. `install` is named where packages are missing; it isn't run. `python` is an interpreter of the
-    repository's own.
+    repository's own. `quarantine` names tests, as patterns of their ids, that come and go and are not to count.
     """
 
     toolchain: Literal["", "python", "node", "go", "rust", "maven", "gradle", "make"] = ""
@@ -71,6 +71,7 @@ class Verify(Part):
     python: str = ""
     quick_seconds: int = Field(default=60, ge=1, le=3600)
     full_seconds: int = Field(default=180, ge=1, le=7200)
+    quarantine: tuple[str, ...] = ()
 
     @field_validator("tests", mode="before")
     @classmethod
@@ -204,6 +205,7 @@ def run_settings(
         commands=config.verify.commands,
         quick_seconds=config.verify.quick_seconds,
         full_seconds=config.verify.full_seconds,
+        quarantine=config.verify.quarantine,
         allowed_paths=config.paths.allow,
         denied_paths=config.paths.deny,
         repeat_proof=repeat_proof,

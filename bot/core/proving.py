@@ -61,6 +61,7 @@ def _judged(run: Run, baseline: CheckSet, proof: Proof) -> tuple[Run, Verdict]:
         is_bug=is_bug,
         insist_on_reproduction=insist,
         tests_may_go=run.compiled.takes_tests_along,
+        quarantine=run.request.settings.quarantine,
     )
     notes = tuple(Finding("harness", "minor", "verification", "changeset", note) for note in verdict.notes)
     problems = tuple(Finding("test", "major", f"verify:{p[:80]}", "changeset", p) for p in verdict.problems)

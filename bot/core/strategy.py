@@ -35,6 +35,7 @@ class Settings:
     `run_seconds` and `work_phases` those of the whole. Past the share `quota_soft` of a vendor's quota another vendor takes over
     where it may. `worth`, `escalate_after`, `aggressive`, `experience` and, in mode `optimize`, `attempt_costs` (micro-dollars of
     one attempt by model) are what the choice of models rests on. `ci_minute` is what a minute of an Actions runner costs.
+    `quarantine` holds patterns of the ids of tests that are known to be flaky.
     """
 
     max_cost: int
@@ -48,6 +49,7 @@ class Settings:
     commands: Commands = AS_DETECTED
     quick_seconds: int = 60
     full_seconds: int = 180
+    quarantine: tuple[str, ...] = ()
     allowed_paths: tuple[str, ...] = ()
     denied_paths: tuple[str, ...] = ()
     repeat_proof: bool = False

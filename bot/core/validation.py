@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from bot.core.flaky import NOT_REPEATED, PASSED, Repeats, blame, marks, quarantined, suspects
 from bot.core.reports import Check, TestReport
 
 
@@ -27,16 +28,20 @@ class Proof:
     `head`: checks and full suite on the result. `original`: the base's own versions of changed test files, and of what
     steers the runner, on the result. `before`: the result's test files, and once more what failed on the base, on the base's
     sources: the same as the result with its source hunks reverted. The last two are None where there is nothing to run.
+    `repeats` and `original_repeats`: what got worse in `head` and in `original`, run again.
     """
 
     head: CheckSet
     original: TestReport | None
     before: TestReport | None
+    repeats: Repeats = NOT_REPEATED
+    original_repeats: Repeats = NOT_REPEATED
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The gate's answer. `reproduced` are tests that fail without the change and pass with it."""
+    """The gate's answer. `reproduced` are tests that fail without the change and pass with it; `flaky` are failures that nobody
+    is blamed for, as they come and go."""
 
     outcome: Literal["pass", "fail", "neutral"]
     problems: tuple[str, ...]
@@ -44,6 +49,7 @@ class Verdict:
     fixed: tuple[str, ...]
     preexisting: tuple[str, ...]
     notes: tuple[str, ...]
+    flaky: tuple[str, ...] = ()
 
 
 def outcomes(report: TestReport | None) -> dict[str, str]:
@@ -59,33 +65,62 @@ def passing(report: TestReport | None) -> set[str]:
     return {name for name, outcome in outcomes(report).items() if outcome == "passed"}
 
 
-def judge(baseline: CheckSet, proof: Proof, *, is_bug: bool, insist_on_reproduction: bool, tests_may_go: bool = False) -> Verdict:
+def judge(
+    baseline: CheckSet,
+    proof: Proof,
+    *,
+    is_bug: bool,
+    insist_on_reproduction: bool,
+    tests_may_go: bool = False,
+    quarantine: tuple[str, ...] = (),
+) -> Verdict:
     """The verdict over a changeset.
 
     `insist_on_reproduction` makes a bug fix without a test that fails before it a problem rather than a note; `tests_may_go`
-    is for a revert, which takes back the tests of what it reverts.
+    is for a revert, which takes back the tests of what it reverts. Failures of tests that a pattern of `quarantine` names count
+    for nothing, neither for the change nor against it.
     """
     base, head = baseline.tests, proof.head.tests
-    fixed = sorted(failing(base) & passing(head))
-    reproduced = sorted(failing(proof.before) & passing(head) | _in_broken_files(proof.before, head))
+    kept_out = {name for name in failing(base) | failing(head) | failing(proof.before) if quarantined(name, quarantine)}
+    fixed = sorted((failing(base) & passing(head)) - passing(proof.before) - kept_out)
+    reproduced = sorted((failing(proof.before) & passing(head) | _in_broken_files(proof.before, head)) - kept_out)
     problems = [f"{check.name}: {check.detail}" for check in proof.head.checks if check.outcome == "fail"]
-    problems += _suite_problems(base, head, tests_may_go) + _original_problems(base, None if tests_may_go else proof.original)
+    worse, flaky = _blamed(base, head, proof.repeats, quarantine)
+    problems += _suite_problems(base, head, worse, kept_out, tests_may_go)
+    if proof.original and not tests_may_go:
+        broken, sometimes = _blamed(base, proof.original, proof.original_repeats, quarantine)
+        problems += _original_problems(base, proof.original, broken)
+        flaky += sometimes
     notes = _notes(baseline, proof)
     verified = head.outcome in ("pass", "fail")
     if is_bug and verified and not reproduced:
         missing = "no test fails before the change and passes after it, so nothing shows that the defect is gone"
         (problems if insist_on_reproduction else notes).append(missing)
     outcome: Literal["pass", "fail", "neutral"] = "fail" if problems else "pass" if verified else "neutral"
+    come_and_go = {*flaky, *(failing(base) & passing(head) & passing(proof.before)), *(kept_out & failing(head))}
+    still = sorted(failing(base) & failing(head) - come_and_go - set(worse))
     return Verdict(
-        outcome, tuple(problems), tuple(reproduced), tuple(fixed), tuple(sorted(failing(base) & failing(head))), tuple(notes)
+        outcome, tuple(problems), tuple(reproduced), tuple(fixed), tuple(still), tuple(notes), tuple(sorted(come_and_go))
     )
 
 
-def _original_problems(base: TestReport, original: TestReport | None) -> list[str]:
+def _blamed(base: TestReport, now: TestReport, repeats: Repeats, quarantine: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """The suspects that the change is blamed for, and those that come and go. Without repeats, what passed before is blamed."""
+    worse, flaky = [], []
+    for name in suspects(base, now, quarantine):
+        said = blame(name, base, now, repeats)
+        if said == "worse" or (said == "unknown" and PASSED in marks(name, (base,))):
+            worse.append(name)
+        elif said == "flaky":
+            flaky.append(name)
+    return sorted(worse), flaky
+
+
+def _original_problems(base: TestReport, original: TestReport, broken: list[str]) -> list[str]:
     not_run = {name for name, outcome in outcomes(original).items() if outcome == "skipped"}
-    if broken := sorted((failing(original) | not_run) & passing(base)):
-        return [f"with the test files as they were before, these fail or are skipped: {', '.join(broken[:5])}"]
-    if original and original.outcome == "error" and base.outcome != "error":
+    if gone := sorted({*broken, *(not_run & passing(base))}):
+        return [f"with the test files as they were before, these fail or are skipped: {', '.join(gone[:5])}"]
+    if original.outcome == "error" and base.outcome != "error":
         return [f"with the test files as they were before, the tests did not run: {original.reason}"]
     return []
 
@@ -100,15 +135,17 @@ def _module(test: str) -> str:
     return test.partition("::")[0].removesuffix(".py").replace("/", ".")
 
 
-def _suite_problems(base: TestReport, head: TestReport, tests_may_go: bool) -> list[str]:
+def _suite_problems(base: TestReport, head: TestReport, worse: list[str], kept_out: set[str], tests_may_go: bool) -> list[str]:
     problems = []
     if head.outcome == "error" and base.outcome != "error":
         problems.append(f"the tests did not run: {head.reason}")
     if head.outcome == "neutral" and base.outcome in ("pass", "fail"):
         problems.append(f"the base has {base.collected} tests and the result none: {head.reason}")
-    if broken := sorted(failing(head) & passing(base)):
+    if broken := [name for name in worse if name in passing(base)]:
         problems.append(f"passed before and fail now: {_named(head, broken)}")
-    if new := sorted(failing(head) - set(outcomes(base))):
+    if otherwise := [name for name in worse if name in failing(base)]:
+        problems.append(f"failed before and fail in another way now: {_named(head, otherwise)}")
+    if new := sorted(failing(head) - set(outcomes(base)) - kept_out):
         problems.append(f"new tests fail: {_named(head, new)}")
     if not tests_may_go and (lost := sorted(passing(base) - set(outcomes(head)))):
         problems.append(f"{len(lost)} tests that passed before were not collected: {', '.join(lost[:5])}")

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from bot.core.changeset import Changeset
 from bot.core.conversation import Message, ToolResult, ToolUse
 from bot.core.errors import BugError, PolicyError
 from bot.core.events import RunRequested, WorkspaceReady
+from bot.core.flaky import NOT_REPEATED, Repeats, suspects
 from bot.core.policy import is_test, is_test_support, redact, steers_tests
 from bot.core.reports import Check, FileChange, FixerCall, FixerReport, Profile, SandboxReport, TestReport
 from bot.core.run import Run
@@ -33,6 +35,7 @@ from bot.workspace.editor import Editor, Outcome
 from bot.workspace.files import Beneath
 from bot.workspace.fixers import run_fixer
 from bot.workspace.git import Worktree
+from bot.workspace.repeating import repeated
 from bot.workspace.sandbox import Sandbox
 from bot.workspace.search import grep
 from bot.workspace.toolchains import Surroundings, Toolchain, detect
@@ -158,18 +161,34 @@ class Workplace:
         """
         checks, suite = self._checked(base_tree, changeset.tree, changeset.paths, settings)
         proven = CheckSet(changeset.tree, checks, suite)
+        original, repeats = self._original(base_tree, changeset, baseline, settings)
         return Proof(
-            proven, self._original(base_tree, changeset, settings), self._before(base_tree, changeset, baseline, settings)
+            proven,
+            original,
+            self._before(base_tree, changeset, baseline, settings),
+            self._repeats(base_tree, changeset.tree, baseline.tests, suite, settings),
+            repeats,
         )
 
-    def _original(self, base_tree: str, changeset: Changeset, settings: Settings) -> TestReport | None:
+    def _repeats(self, base_tree: str, tree: str, base: TestReport, now: TestReport, settings: Settings) -> Repeats:
+        """What got worse from `base` to `now`, which is a run of `tree`, run again on both."""
+
+        def run(which: str, files: tuple[str, ...]) -> TestReport:
+            return self._tests(which, "again", settings, files, afresh=True)
+
+        return repeated(suspects(base, now, settings.quarantine), partial(run, tree), partial(run, base_tree))
+
+    def _original(
+        self, base_tree: str, changeset: Changeset, baseline: CheckSet, settings: Settings
+    ) -> tuple[TestReport | None, Repeats]:
         """The result with changed test files, and what steers the runner, put back to what they were."""
         old = tuple(change.path for change in changeset.files if change.before is not None and is_test(change.path))
         runner = tuple(change.path for change in changeset.files if steers_tests(change.path))
         if not old and not runner:
-            return None
+            return None, NOT_REPEATED
         mixed = self.worktree.overlay(changeset.tree, base_tree, (*old, *runner))
-        return self._tests(mixed, "original", settings, () if runner else old)
+        report = self._tests(mixed, "original", settings, () if runner else old)
+        return report, self._repeats(base_tree, mixed, baseline.tests, report, settings)
 
     def _before(self, base_tree: str, changeset: Changeset, baseline: CheckSet, settings: Settings) -> TestReport | None:
         """The base with the result's tests: what of them fails shows what the change is for."""
@@ -208,10 +227,12 @@ class Workplace:
         related: tuple[str, ...] = (),
         *,
         quick: bool = False,
+        afresh: bool = False,
     ) -> TestReport:
-        """Run tests on a copy of `tree`. The whole suite runs once for each tree: its id says that the files are the same."""
+        """Run tests on a copy of `tree`. The whole suite runs once for each tree, as its id says that the files are the same;
+        `afresh` runs it again all the same."""
         whole = not selection and not related
-        if whole and tree in self._suites:
+        if whole and not afresh and tree in self._suites:
             return self._suites[tree]
         report = self.toolchain.run_tests(
             self._box,

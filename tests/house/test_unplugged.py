@@ -202,6 +202,20 @@ FEATURES = (
         "test_misbehaving.py::test_children_go_and_a_check_that_cannot_run_is_no_pass",
     ),
     Feature(
+        "what got worse is run again before anybody is blamed",
+        "bot/workspace/workplace.py",
+        "return repeated(suspects(base, now, settings.quarantine), partial(run, tree), partial(run, base_tree))",
+        "return NOT_REPEATED",
+        "test_flaky.py::test_a_test_that_comes_and_goes_is_named_and_not_blamed",
+    ),
+    Feature(
+        "tests in quarantine count for nothing",
+        "bot/config/repository.py",
+        "quarantine=config.verify.quarantine,",
+        "",
+        "test_flaky.py::test_the_quarantine_of_the_repository_keeps_a_test_from_counting",
+    ),
+    Feature(
         "a missing toolchain verifies nothing",
         "bot/workspace/toolchains/toolchain.py",
         'return TestReport("neutral", (), 0, f"not verified: {self._why_not(\'tests\')}")',
