@@ -5,8 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.world.test_run import DONE, FIX, ONE_HAND, PROOF, Story, is_done
-from tests.world.world import ISSUE, SMALL, Rule, World, approves, audits, builds, drafts, edit, run_checks, serve
+from tests.world.test_run import ONE_HAND, Story, is_done
+from tests.world.world import (
+    DONE,
+    FIX,
+    ISSUE,
+    PROOF,
+    SMALL,
+    Rule,
+    World,
+    approves,
+    audits,
+    builds,
+    drafts,
+    edit,
+    run_checks,
+    serve,
+)
 
 NEWER = """import pathlib
 
@@ -31,7 +46,7 @@ def test_names() -> None:
 MORE = edit("calc.py", "    return left - right\n", "    return left + right\n\n\nlimit = 3\n")
 
 
-def tell(folder: Path, rules: list[Rule], files: Mapping[str, str | bytes]) -> Story:
+def tell(folder: Path, rules: list[Rule], files: Mapping[str, str]) -> Story:
     world = World.of(folder, files)
     before = world.untouched()
     with serve(rules) as vendors:
@@ -41,7 +56,7 @@ def tell(folder: Path, rules: list[Rule], files: Mapping[str, str | bytes]) -> S
 def test_a_test_that_comes_and_goes_is_named_and_not_blamed(tmp_path: Path) -> None:
     """Copies that are brought up to date rather than made anew give the sources a later date than the tests have."""
     rules = [drafts(), approves(), *builds([PROOF], [run_checks()], [FIX], DONE), audits()]
-    told = tell(tmp_path, rules, SMALL | {"tests/test_dates.py": NEWER})
+    told = tell(tmp_path, rules, {**SMALL, "tests/test_dates.py": NEWER})
     assert is_done(told), told.said.out
     assert (
         "Flaky, they came and went and count for nothing here: "
@@ -61,7 +76,7 @@ def test_what_was_red_before_is_nobodys_fault_as_long_as_it_stays_the_same(tmp_p
         *builds([edit("calc.py", "    return left - right\n", '    return f"{left + right}"\n')], DONE),
         audits(),
     ]
-    told = tell(tmp_path, rules, SMALL | {"tests/test_old.py": RED, "tests/test_calc.py": "import calc\n"})
+    told = tell(tmp_path, rules, {**SMALL, "tests/test_old.py": RED, "tests/test_calc.py": "import calc\n"})
     assert is_done(told), told.result
     assert "Failing before and after, not touched: tests/test_old.py::test_of_long_ago" in told.report
 
@@ -69,6 +84,6 @@ def test_what_was_red_before_is_nobodys_fault_as_long_as_it_stays_the_same(tmp_p
 def test_the_quarantine_of_the_repository_keeps_a_test_from_counting(tmp_path: Path) -> None:
     kept = {".github/ostler.yml": 'version: 1\nverify:\n  quarantine: ["tests/test_names.py::*"]\n'}
     rules = [drafts(), approves(), *builds([MORE, PROOF], DONE), audits()]
-    told = tell(tmp_path, rules, SMALL | {"tests/test_names.py": NAMES} | kept)
+    told = tell(tmp_path, rules, {**SMALL, "tests/test_names.py": NAMES, **kept})
     assert is_done(told), told.said.out
     assert "tests/test_names.py::test_names" in told.report
