@@ -92,6 +92,28 @@ def replay(
     _end(door(session, execute=execute, as_json=as_json))
 
 
+@app.command()
+def rollback(
+    session: Session,
+    to: Annotated[int | None, typer.Option(help="The point to go back to; 0 is before the session.", min=0)] = None,
+    path: Annotated[
+        list[str] | None, typer.Option(help="Only this file or folder, in a new commit; may be given again.", metavar="PATH")
+    ] = None,
+    hard: Annotated[bool, typer.Option("--hard", help="Files follow where the checkout is on the branch.")] = False,
+    list_points: Annotated[bool, typer.Option("--list", help="Only list the points.")] = False,
+    prune: Annotated[int | None, typer.Option(help="Only forget all points but the newest KEEP.", metavar="KEEP", min=0)] = None,
+    as_json: Json = False,
+) -> None:
+    """Take back what a session delivered: its branch, files of it, or, once merged, by a branch that reverts it."""
+    from bot.cli import rollback as door
+
+    if list_points:
+        _end(door.list_points(session, as_json=as_json))
+    if prune is not None:
+        _end(door.prune(session, prune, as_json=as_json))
+    _end(door.rollback(session, to=to, paths=tuple(path or ()), hard=hard, as_json=as_json))
+
+
 @sessions_app.command("list")
 def sessions_list(as_json: Json = False) -> None:
     """All sessions, newest first."""

@@ -60,8 +60,11 @@ class Worktree:
         return self.folder / "tree"
 
     @classmethod
-    def create(cls, folder: Path, checkout: Checkout, base: str) -> Worktree:
-        """Make folder/git and folder/tree with the files of `base`. Submodules stay empty and LFS pointers pointers."""
+    def create(cls, folder: Path, checkout: Checkout, base: str, *, files: bool = True) -> Worktree:
+        """Make folder/git and, with `files`, folder/tree with those of `base`.
+
+        Submodules stay empty and LFS pointers pointers.
+        """
         folder = folder.absolute()
         sha = checkout.resolve(base)
         git_dir = folder / "git"
@@ -73,7 +76,8 @@ class Worktree:
             file.write("\n" + "\n".join(DROPPINGS) + "\n")
         (git_dir / "HEAD").write_text(f"{sha}\n")
         worktree = cls(folder, sha)
-        worktree.restore(worktree.tree_of(sha))
+        if files:
+            worktree.restore(worktree.tree_of(sha))
         return worktree
 
     @classmethod
@@ -220,21 +224,25 @@ class Worktree:
         if not parents and (self.git_dir / "shallow").exists():
             raise SetupError(f"the parent of {commit} is not in this shallow checkout; run `git fetch --unshallow`")
         before = self.tree_of(parents[0]) if parents else self._word("mktree", data=b"")
-        return self._merge(self.tree_of(sha), self.snapshot(), before)
+        return self.merge(self.tree_of(sha), self.snapshot(), before)
 
-    def _merge(self, base: str, ours: str, theirs: str) -> str | None:
-        """Three-way merge of trees: merge-tree finds the base by ancestry, so the trees get made-up commits."""
+    def merge(self, base: str, ours: str, theirs: str) -> str | None:
+        """The tree of a three-way merge of trees, None on a conflict.
+
+        merge-tree finds the base by ancestry, so the trees get made-up commits.
+        """
         when = "2000-01-01T00:00:00+00:00"
         root = self._word("commit-tree", base, "-m", "base", env=dict(_identities(f"@{946684800} +0000")))
         left, right = (self.commit(tree, root, "side", when) for tree in (ours, theirs))
         done = self._git("merge-tree", "--write-tree", "-z", left, right, ok=(0, 1))
         return done.stdout.split(b"\0")[0].decode() if done.returncode == 0 else None
 
-    def deliver(self, checkout: Checkout, commit: str, branch: str) -> None:
+    def deliver(self, checkout: Checkout, commit: str, branch: str, *, replaces: str = NO_BLOB) -> None:
         """Make refs/heads/<branch> in the user's repository point at `commit`; HEAD, index and files stay untouched.
 
         Objects travel as a pack written by our own git dir, so no setting of the user's repository takes part; only the
-        last step, one `update-ref` with hooks off, reads it. Raises SetupError when the branch is another commit already.
+        last step, one `update-ref` with hooks off, reads it. Raises SetupError when the branch is at another commit than
+        `replaces`, by default at any.
         """
         ref = f"refs/heads/{branch}"
         if branch.startswith("-") or gitcall.call(self.git_dir, "check-ref-format", ref, ok=(0, 1)).returncode:
@@ -242,11 +250,11 @@ class Worktree:
         there = checkout.branch_head(branch)
         if there == commit:
             return
-        if there:
+        if there and there != replaces:
             raise SetupError(f"branch {branch} exists already at {there[:12]}; delete it or choose another name")
         pack = self._git("pack-objects", "--revs", "--stdout", "--quiet", data=f"{commit}\n^{self.base}\n".encode()).stdout
         self._git("unpack-objects", "-q", data=pack, env={"GIT_OBJECT_DIRECTORY": str(checkout.git_dir / "objects")})
-        gitcall.call(checkout.git_dir, "update-ref", "-m", "ostler", ref, commit, NO_BLOB)
+        gitcall.call(checkout.git_dir, "update-ref", "-m", "ostler", ref, commit, replaces)
 
     # --- plumbing ---
 

@@ -216,6 +216,13 @@ FEATURES = (
         "test_flaky.py::test_the_quarantine_of_the_repository_keeps_a_test_from_counting",
     ),
     Feature(
+        "a rollback keeps where the branch was",
+        "bot/workspace/rollback.py",
+        'gitcall.call(self._git_dir, "update-ref", "-m", "ostler: before a rollback", self._kept(number), commit, NO_BLOB)',
+        "pass",
+        "test_rollback.py::test_the_branch_goes_back_and_forth_and_nothing_is_lost",
+    ),
+    Feature(
         "a missing toolchain verifies nothing",
         "bot/workspace/toolchains/toolchain.py",
         'return TestReport("neutral", (), 0, f"not verified: {self._why_not(\'tests\')}")',
