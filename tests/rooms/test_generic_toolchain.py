@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import get_args
@@ -193,8 +194,13 @@ RUST = {
 }
 
 
+def runs(*argv: str) -> bool:
+    """Whether a tool is there and works: rustup's `cargo` without a toolchain in this home only says so."""
+    return shutil.which(argv[0]) is not None and subprocess.run(argv, capture_output=True, check=False).returncode == 0
+
+
 @pytest.mark.skipif(
-    shutil.which("cargo") is None, reason="Cargo is not installed: the Rust toolchain was not tested with the real tool"
+    not runs("cargo", "--version"), reason="Cargo is not installed: the Rust toolchain was not tested with the real tool"
 )
 class TestRust:
     def test_cases_and_checks(self, box: Sandbox, tmp_path: Path) -> None:
@@ -226,7 +232,7 @@ GO = {
 }
 
 
-@pytest.mark.skipif(shutil.which("go") is None, reason="Go is not installed: the Go toolchain was not tested with the real tool")
+@pytest.mark.skipif(not runs("go", "version"), reason="Go is not installed: the Go toolchain was not tested with the real tool")
 class TestGo:
     def test_cases_and_checks(self, box: Sandbox, tmp_path: Path) -> None:
         report = suite(box, tmp_path / "a", GO, 180.0)
