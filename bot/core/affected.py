@@ -1,0 +1,294 @@
+"""Which tests a change can make fail, from what they ran before it.
+
+A changed function concerns the tests that ran it. A changed statement of a module or class concerns the names that it binds: every
+function and statement that mentions one, anywhere in the repository, and so on with what those bind. What this cannot follow runs
+everything. Files as data after Ekstazi (Gligoric et al., ISSTA 2015), functions by their text after pytest-testmon.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+
+from bot.core.changeset import decoded
+from bot.core.coverage_map import CoverageMap, Function
+from bot.core.outline import Outline, Statement, outline
+from bot.core.policy import is_test, needs_owner, steers_tests
+from bot.core.reports import FileChange
+
+PROSE = (".md", ".rst", ".txt")
+CORE_FILES = ("__init__", "setup", "pyproject.toml", "config", "settings", "base", "main")
+MOST_OF_TIME = 0.7
+"""Above this share of the suite's time a selection saves too little to be worth its risk."""
+LABELS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class FullRun:
+    """What makes all tests run, whatever a map says: a changed file of one of these names (with or without its ending), more than so
+    many changed files, or, where there are two or more, more than so many percent of the source files."""
+
+    core_files: tuple[str, ...] = CORE_FILES
+    above_files: int = 10
+    above_percent: int = 15
+
+    def reason(self, changed: Sequence[str], sources: int) -> str:
+        """Why all tests have to run; empty where they need not. `sources` is how many source files there are."""
+        code = [path for path in changed if not is_prose(path)]
+        for path in code:
+            if core := next((name for name in self.core_files if name in _called(path)), ""):
+                return f"{path} is a core file ({core})"
+        if len(code) > self.above_files:
+            return f"{len(code)} files changed, more than {self.above_files}"
+        source = [path for path in code if path.endswith(".py") and not is_test(path)]
+        if len(source) > 1 and len(source) * 100 > self.above_percent * sources:
+            return f"{len(source)} of {sources} source files changed, more than {self.above_percent} %"
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Affected:
+    """`items` are test ids and whole files of tests, those first that are likely to fail; empty with `everything`, and where no test
+    ran what changed. `why` says it in a few words, `share` is the part of the suite's recorded time."""
+
+    everything: bool
+    items: tuple[str, ...]
+    why: str
+    share: float
+
+
+class _EverythingError(Exception):
+    """All tests have to run; says why."""
+
+
+def affected(
+    known: CoverageMap,
+    changes: Sequence[FileChange],
+    sources: Mapping[str, str],
+    rules: FullRun | None = None,
+    first: Iterable[str] = (),
+) -> Affected:
+    """The tests that `changes`, to the tree that `known` is of, can make fail.
+
+    `sources` are the Python files after the change by path, `first` texts that name tests to run before others.
+    """
+    rules = rules or FullRun()
+    try:
+        if why := rules.reason([change.path for change in changes], sum(not is_test(path) for path in sources)):
+            raise _EverythingError(why)
+        found = _Search(known, sources)
+        for change in changes:
+            found.change(change)
+        found.follow()
+    except _EverythingError as reason:
+        return Affected(True, (), str(reason), 1.0)
+    return _answer(known, found, tuple(first))
+
+
+def is_prose(path: str) -> bool:
+    """Whether a file is there to be read by people."""
+    return path.endswith(PROSE) or path.startswith(("docs/", "doc/"))
+
+
+@dataclass(slots=True)
+class _Search:
+    known: CoverageMap
+    sources: Mapping[str, str]
+    tests: int = 0
+    files: list[str] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+    names: set[str] = field(default_factory=set)
+    seen: set[str] = field(default_factory=set)
+    local: dict[str, set[str]] = field(default_factory=dict)
+    outlines: dict[str, Outline] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.tests = self.known.opaque
+
+    # --- what changed ---
+
+    def change(self, change: FileChange) -> None:
+        path, known = change.path, self.known
+        if change.new_mode not in ("100644", "100755") or change.old_mode not in ("100644", "100755", "000000"):
+            raise _EverythingError(f"{path} was removed, or is no plain file")
+        if steers_tests(path) or needs_owner(path):
+            raise _EverythingError(f"{path} decides how the tests run")
+        if path in known.opened:
+            self._take(known.opened[path], path)
+        if change.before is None:
+            self._take(known.opened.get(path.rpartition("/")[0] + "/", 0), path)
+        if path.endswith(".py"):
+            self._python(change)
+        elif path not in known.opened and not is_prose(path):
+            raise _EverythingError(f"no test is known to open {path}")
+
+    def _python(self, change: FileChange) -> None:
+        path = change.path
+        if path in self.known.unseen:
+            raise _EverythingError(f"{path} was imported before the recorder saw it")
+        if is_test(path):
+            self.files.append(path)
+        after = outline(decoded(change.after) or "")
+        before = outline(decoded(change.before) or "") if change.before is not None else outline("")
+        if before is None or after is None:
+            raise _EverythingError(f"{path} cannot be parsed")
+        if change.before is None:
+            self.names.add(path.rpartition("/")[2].removesuffix(".py"))
+            return
+        for name in before.bodies.keys() | after.bodies.keys():
+            if before.bodies.get(name) != after.bodies.get(name):
+                self._function((path, name))
+        for statement, new in _different(before.statements, after.statements):
+            self._statement(path, statement, before if not new else after, new)
+
+    def _function(self, function: Function) -> None:
+        """The tests that ran it, and the callers of functions that keep what it gave them."""
+        if function in self.known.everyone:
+            raise _EverythingError(f"{function[1]} ran for all tests: while files were imported, or for the session")
+        self._take(self.known.ran.get(function, 0), function[1])
+        for keeper, inside in self.known.kept.items():
+            if function in inside or function == keeper:
+                self.names.add(_last(keeper[1]))
+
+    def _statement(self, path: str, statement: Statement, around: Outline, new: bool) -> None:
+        """A statement that is gone, new or another."""
+        if statement.kind in ("main", "Pass"):
+            return
+        if path.endswith("__init__.py"):
+            raise _EverythingError(f"what {path} defines changed")
+        if "*" in statement.binds or not statement.binds and not is_test(path) and not _is_text(statement):
+            raise _EverythingError(f"a statement of {path} changed that binds no name")
+        if statement.kind in ("Import", "ImportFrom") and new:
+            self.local.setdefault(path, set()).update(statement.binds)
+            return
+        self.names |= statement.binds if statement.binds else {"__doc__"}
+        if statement.owner or statement.kind == "class":
+            self._class(path, statement, around)
+        elif statement.kind == "def":
+            self._take(self.known.ran.get((path, statement.name), 0), statement.name)
+            if statement.name == "__getattr__":
+                raise _EverythingError(f"{path} answers for names that it does not hold")
+        else:
+            self._take(self._ran_of(path, ""), path)
+
+    def _class(self, path: str, statement: Statement, around: Outline) -> None:
+        """A class, or something in it: whoever ran a method. Where others may look at the class as a whole, whoever names it."""
+        owner = statement.owner or statement.name
+        head = next((one for one in around.statements if one.kind == "class" and _last(owner) == one.name), None)
+        if statement.kind == "def":
+            self._take(self.known.ran.get((path, f"{owner}.{statement.name}"), 0), f"{owner}.{statement.name}")
+            for (where, name), tests in self.known.ran.items():
+                if _last(name) == statement.name and (where, name) != (path, f"{owner}.{statement.name}"):
+                    self._take(tests, "")
+        self._take(self._ran_of(path, f"{owner}."), owner)
+        dunder = any(name.startswith("__") for name in statement.binds)
+        if statement.kind == "class" or dunder or head is None or head.text:
+            self.names.add(_last(owner))
+
+    def _ran_of(self, path: str, prefix: str) -> int:
+        """The tests that ran any function of a file whose qualified name begins so."""
+        found = 0
+        for (where, name), tests in self.known.ran.items():
+            if where == path and name.startswith(prefix):
+                found |= tests
+        return found
+
+    def _take(self, tests: int, label: str) -> None:
+        self.tests |= tests
+        if tests and label and label not in self.labels:
+            self.labels.append(label)
+
+    # --- who mentions it ---
+
+    def follow(self) -> None:
+        """Take what mentions a changed name until nothing more is found."""
+        while new := self.names - self.seen:
+            self.seen |= new
+            for path, text in self.sources.items():
+                if any(name in text for name in new):
+                    self._mentions(path, new)
+        for path, names in self.local.items():
+            self._mentions(path, names, binding=False)
+        if self.names - self.seen:
+            self.follow()
+
+    def _mentions(self, path: str, names: set[str], *, binding: bool = True) -> None:
+        made = self._outline(path)
+        for function, uses in made.uses.items():
+            if uses & names:
+                self._function((path, function))
+        for statement in made.statements:
+            if statement.kind == "main" or not statement.uses & names or statement.kind in ("Import", "ImportFrom"):
+                continue
+            if not statement.binds and not _is_text(statement) and binding and not is_test(path):
+                raise _EverythingError(f"a statement of {path} uses {min(statement.uses & names)} and binds no name")
+            self.names |= statement.binds
+            name = f"{statement.owner}.{statement.name}".lstrip(".")
+            self._take(self._ran_of(path, f"{name}.") | self.known.ran.get((path, name), 0) if statement.name else 0, "")
+            if statement.owner and not statement.name:
+                self.names.add(_last(statement.owner))
+            if is_test(path) and not statement.name and path not in self.files:
+                self.files.append(path)
+
+    def _outline(self, path: str) -> Outline:
+        if path not in self.outlines:
+            made = outline(self.sources[path])
+            if made is None:
+                raise _EverythingError(f"{path} cannot be parsed")
+            self.outlines[path] = made
+        return self.outlines[path]
+
+
+def _different(before: Sequence[Statement], after: Sequence[Statement]) -> Iterator[tuple[Statement, bool]]:
+    """The statements that went and those that came, the latter marked. What moved both went and came."""
+    keys = [[(one.owner, one.kind, one.name, one.text) for one in side] for side in (before, after)]
+    for tag, a, b, c, d in SequenceMatcher(None, *keys, autojunk=False).get_opcodes():
+        if tag != "equal":
+            yield from ((one, False) for one in before[a:b])
+            yield from ((one, True) for one in after[c:d])
+
+
+def _is_text(statement: Statement) -> bool:
+    return statement.kind == "Expr" and statement.text.startswith("Expr(value=Constant(value=")
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _called(path: str) -> tuple[str, str]:
+    name = path.rpartition("/")[2]
+    return name, name.partition(".")[0] if name.endswith((".py", ".cfg", ".toml", ".ini")) else name
+
+
+def _answer(known: CoverageMap, found: _Search, first: tuple[str, ...]) -> Affected:
+    names = [name for at, name in enumerate(known.tests) if found.tests >> at & 1 and _file(name) not in found.files]
+    whole = {*found.files}
+    seconds = dict(zip(known.tests, known.seconds, strict=True))
+    total = sum(known.seconds) or 1.0
+    share = sum(seconds[name] for name in known.tests if _file(name) in whole or name in set(names)) / total if names or whole else 0.0
+    chosen = len(names) + sum(_file(name) in whole for name in known.tests)
+    if share > MOST_OF_TIME:
+        return Affected(True, (), f"{chosen:,} of {len(known.tests):,} tests ran what changed", 1.0)
+    counts = Counter(map(_file, known.tests))
+    picked = Counter(map(_file, names))
+    whole |= {file for file, count in picked.items() if count == counts[file]}
+    by_file = dict.fromkeys([*found.files, *map(_file, names)])
+    stems = [_last(path.removesuffix(".py").replace("/", ".")) for path in found.labels]
+
+    def order(file: str) -> tuple[bool, bool, bool]:
+        named = any(file in text or any(name in text for name in names if _file(name) == file) for text in first)
+        return file not in found.files, not named, not any(stem.lower() in file for stem in stems)
+
+    items: list[str] = []
+    for file in sorted(by_file, key=order):
+        items += [file] if file in whole else [name for name in names if _file(name) == file]
+    ran = ", ".join(found.labels[:LABELS]) + (" …" if len(found.labels) > LABELS else "")
+    why = f"{chosen:,} of {len(known.tests):,} tests" + (f": they ran {ran}" if ran else "")
+    return Affected(False, tuple(items), why if items else "no test ran what changed", share)
+
+
+def _file(test: str) -> str:
+    return test.partition("::")[0]

@@ -1,0 +1,100 @@
+"""Which functions of a repository each of its tests ran: a value, made by running the suite once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bot.core.errors import PolicyError
+
+MAX_TESTS, MAX_FUNCTIONS = 200_000, 200_000
+FIELDS = frozenset(("tests", "functions", "ran", "everyone", "kept", "opened", "opaque", "files", "unseen"))
+
+Function = tuple[str, str]
+"""A file's path and the qualified name of a function in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class CoverageMap:
+    """What the tests of one tree touched. Sets of tests are bits of an int, counted as in `tests`.
+
+    `ran` are the tests that ran a function; `everyone` are functions that ran for all tests: while the repository was imported, or
+    in fixtures of the session. `kept` are functions that may keep their results, each with what ran inside it: the next caller
+    depends on that and doesn't run it. `opened` are files, and with a `/` at the end folders that were listed. What a process that
+    `opaque` tests started ran is not known. `unseen` are files that were imported unnoticed.
+    """
+
+    tests: tuple[str, ...]
+    seconds: tuple[float, ...]
+    ran: Mapping[Function, int]
+    everyone: frozenset[Function]
+    kept: Mapping[Function, frozenset[Function]]
+    opened: Mapping[str, int]
+    opaque: int
+    files: frozenset[str]
+    unseen: frozenset[str]
+
+    @property
+    def all(self) -> int:
+        return (1 << len(self.tests)) - 1
+
+
+def bits(tests: Iterable[int]) -> int:
+    found = 0
+    for test in tests:
+        found |= 1 << test
+    return found
+
+
+def read_map(value: Any) -> CoverageMap:
+    """The map in the recorder's notes, which the repository's own code may have written.
+
+    Raises:
+        PolicyError: they are not such notes.
+    """
+    try:
+        return _read(value)
+    except (TypeError, ValueError, IndexError, KeyError, AttributeError, OverflowError) as error:
+        raise PolicyError(f"The notes on what the tests ran cannot be read ({type(error).__name__}).") from error
+
+
+def _read(value: Any) -> CoverageMap:
+    if value.keys() != FIELDS or len(value["tests"]) > MAX_TESTS or len(value["functions"]) > MAX_FUNCTIONS:
+        raise ValueError("fields")
+    tests = tuple(_text(name) for name, _ in value["tests"])
+    every = (1 << len(tests)) - 1
+    functions = [(_text(path), _text(name)) for path, name in value["functions"]]
+    ran: dict[Function, int] = {}
+    for test, found in enumerate(value["ran"]):
+        for number in _set(int(found, 16)):
+            ran[functions[number]] = ran.get(functions[number], 0) | 1 << test
+
+    def some(found: list[int] | None) -> int:
+        return every if found is None else bits(found) & every
+
+    return CoverageMap(
+        tests,
+        tuple(float(seconds) for _, seconds in value["tests"]),
+        ran,
+        frozenset(functions[number] for number in value["everyone"]),
+        {functions[key]: frozenset(functions[number] for number in found) for key, found in value["kept"]},
+        {_text(path): some(found) for path, found in value["opened"]},
+        some(value["opaque"]),
+        frozenset(_text(path) for path in value["files"]),
+        frozenset(_text(path) for path in value["unseen"]),
+    )
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("text")
+    return value
+
+
+def _set(number: int) -> Iterator[int]:
+    """The bits that are set."""
+    while number:
+        low = number & -number
+        yield low.bit_length() - 1
+        number ^= low

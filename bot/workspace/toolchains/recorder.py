@@ -1,0 +1,412 @@
+"""A pytest plugin for the sandbox: it notes which functions of the repository each test ran, and runs chosen tests only.
+
+Probes are put into the syntax trees of the repository's files as they are imported, so that nothing else gets slower and
+coverage tools and debuggers keep `sys.settrace` for themselves. What only C code opens (a parser given a path) is not seen.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+NAME = "ostler_recorder"
+NOTES = "notes{}.json"
+ONLY = "only.json"
+
+
+def recording(out: Path, at: str) -> tuple[str, ...]:
+    """Put the plugin into `out`, which appears at `at`, and give pytest's options for it to leave its notes there.
+
+    PYTHONPATH has to hold `at` too.
+    """
+    (out / f"{NAME}.py").write_text(f"RECORDS = True\n{PLUGIN}")
+    return ("-p", NAME, f"--ostler-notes={at}/{NOTES}")
+
+
+def only(out: Path, at: str, items: Sequence[str]) -> tuple[str, ...]:
+    """The same to run nothing but `items`, ids or whole files. Only their files are collected."""
+    (out / f"{NAME}.py").write_text(f"RECORDS = False\n{PLUGIN}")
+    (out / ONLY).write_text(json.dumps(list(items)))
+    files = dict.fromkeys(item.partition("::")[0] for item in items)
+    return ("-p", NAME, f"--ostler-only={at}/{ONLY}", *files)
+
+
+# Python 3.8 or newer, and the pytest that is there. A bucket is a node id: what it holds counts for every test below that node,
+# "" for all. The stack says into which buckets what runs now belongs.
+PLUGIN = r'''
+import ast, builtins, json, os, shlex, sys
+import _frozen_importlib_external as loading
+import pytest
+from _pytest import fixtures
+from _pytest.assertion import rewrite
+
+ROOT = os.getcwd()
+FOREIGN = ("site-packages", "dist-packages", "node_modules")
+STARTS = {
+    "subprocess.Popen", "os.system", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.exec", "os.startfile", "pty.spawn",
+}
+LISTS = {"os.listdir", "os.scandir"}
+TOOLS = set(
+    "uname ldconfig getconf git locale stty tput cat less more true false echo ls sleep head tail wc sort grep sed which".split()
+)
+SHELLS = {"sh", "bash", "dash"}
+FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
+KEEPS = ("cache", "memo", "once", "singleton")
+
+functions, probed, unseen = [], set(), set()
+hits, stack, opened, opaque, buckets, shared, times = set(), [("",)], {}, set(), {}, {}, {}
+places = {}
+collecting = [""]
+
+
+def inside(path):
+    """The path below the root with slashes, None for what is not the repository's."""
+    if path not in places:
+        whole = os.path.normpath(os.path.join(os.getcwd(), path))
+        here = whole.startswith(ROOT + os.sep) and not whole.startswith(sys.prefix + os.sep)
+        below = whole[len(ROOT) + 1 :].split(os.sep) if here else []
+        found = "/".join(below) if here and not any(part in FOREIGN for part in below) else None
+        if not os.path.isabs(path):
+            return found
+        places[path] = found
+    return places[path]
+
+
+# --- probes ---
+
+
+def call(name, number, at):
+    value = ast.Expr(ast.Call(ast.Name(name, ast.Load()), [ast.Constant(number)], []))
+    for node in ast.walk(value):
+        ast.copy_location(node, at)
+    return value
+
+
+def own(node):
+    """The nodes of a function without those of functions and classes in it."""
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, FUNCTION + (ast.ClassDef, ast.Lambda)):
+            yield child
+            yield from own(child)
+
+
+def keeps(function, names):
+    """Whether what the function works out may be kept for later callers: a cache decorator, or a global that it sets."""
+    for mark in function.decorator_list:
+        for node in ast.walk(mark):
+            name = getattr(node, "attr", getattr(node, "id", ""))
+            if isinstance(name, str) and any(word in name.lower() for word in KEEPS):
+                return True
+    for node in own(function):
+        if isinstance(node, ast.Global):
+            return True
+        if isinstance(node, (ast.Subscript, ast.Attribute)) and isinstance(node.ctx, ast.Store):
+            base = node.value
+            if isinstance(base, ast.Name) and (base.id in names or base.id == "cls"):
+                return True
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
+            if node.func.value.id in names and node.func.attr in ("append", "add", "setdefault", "update", "insert", "extend"):
+                return True
+    return False
+
+
+def guarded(number, body):
+    """`body`, with what runs in it noted for bucket `number` too."""
+    return [
+        call("__ostler_enter__", number, body[0]),
+        ast.copy_location(ast.Try(body, [], [], [call("__ostler_leave__", number, body[-1])]), body[0]),
+    ]
+
+
+def is_text(statement):
+    return isinstance(statement, ast.Expr) and isinstance(getattr(statement.value, "value", None), str)
+
+
+def probe(tree, path, whole):
+    """Put a probe into every function of a module; `whole` also notes for all tests what runs while it is imported."""
+    probed.add(path)
+    names = {node.id for node in own(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+
+    def begin(function, name):
+        number = len(functions)
+        functions.append((path, name))
+        start = 1 if is_text(function.body[0]) else 0
+        rest = function.body[start:]
+        waits = isinstance(function, ast.AsyncFunctionDef) or any(isinstance(n, (ast.Yield, ast.YieldFrom)) for n in own(function))
+        first = call("__ostler_ran__", number, rest[0] if rest else function.body[0])
+        if rest and not waits and keeps(function, names):
+            rest = guarded(number, rest)
+        function.body[start:] = [first] + rest
+
+    def visit(body, prefix):
+        for node in body:
+            if isinstance(node, FUNCTION):
+                visit(node.body, prefix + node.name + ".<locals>.")
+                begin(node, prefix + node.name)
+            elif isinstance(node, ast.ClassDef):
+                visit(node.body, prefix + node.name + ".")
+            else:
+                for field in ("body", "orelse", "finalbody", "handlers", "cases"):
+                    visit(getattr(node, field, None) or [], prefix)
+
+    visit(tree.body, "")
+    if whole:
+        start = 1 if tree.body and is_text(tree.body[0]) else 0
+        while start < len(tree.body) and getattr(tree.body[start], "module", "") == "__future__":
+            start += 1
+        if tree.body[start:]:
+            tree.body[start:] = guarded(-1, tree.body[start:])
+
+
+def settle():
+    now = hits.copy()
+    if now:
+        for bucket in stack[-1]:
+            buckets.setdefault(bucket, set()).update(now)
+        hits.difference_update(now)
+
+
+def enter(where):
+    settle()
+    stack.append(where)
+
+
+def leave(_=None):
+    settle()
+    if len(stack) > 1:
+        stack.pop()
+
+
+def enter_function(number):
+    """What runs in a function that keeps its result is noted for it and for its caller; in an import, for all tests."""
+    enter(("",) if number < 0 else (number,) + stack[-1])
+
+
+builtins.__ostler_ran__ = hits.add
+builtins.__ostler_enter__ = enter_function
+builtins.__ostler_leave__ = leave
+
+plain_source = loading.SourceLoader.source_to_code
+plain_asserts = rewrite.rewrite_asserts
+
+
+def source_to_code(self, data, path, *rest, **named):
+    here = inside(os.fsdecode(path)) if isinstance(path, (str, bytes)) else None
+    if here is None:
+        return plain_source(self, data, path, *rest, **named)
+    try:
+        tree = ast.parse(data, path)
+        probe(tree, here, here != collecting[-1])
+    except (SyntaxError, ValueError, RecursionError):
+        return plain_source(self, data, path, *rest, **named)
+    return plain_source(self, tree, path, *rest, **named)
+
+
+def rewrite_asserts(tree, source, module_path=None, config=None):
+    here = inside(module_path) if module_path else None
+    if here is not None:
+        probe(tree, here, here != collecting[-1])
+    plain_asserts(tree, source, module_path, config)
+
+
+def audit(event, given):
+    if event == "open" or event == "sqlite3.connect":
+        path = given[0]
+        if not isinstance(path, (str, bytes)) or event == "open" and (given[2] or 0) & os.O_ACCMODE == os.O_WRONLY:
+            return
+        if not given[1:] or given[1] is None or "r" in str(given[1]) or "+" in str(given[1]):
+            note(os.fsdecode(path), "")
+    elif event in LISTS:
+        if given and isinstance(given[0], (str, bytes)):
+            note(os.fsdecode(given[0]), "/")
+        elif given and given[0] is None:
+            note(".", "/")
+    elif event in STARTS:
+        if not harmless(event, given):
+            opaque.update(stack[-1])
+
+
+def harmless(event, given):
+    """Whether the process that starts is a tool of the system, which runs nothing of the repository."""
+    try:
+        program = given[0] if isinstance(given[0], (list, tuple)) else [given[0]]
+        words = [os.fsdecode(word) for word in program[:1]]
+        if event == "os.system" or event == "subprocess.Popen" and os.path.basename(words[0]) in SHELLS:
+            command = os.fsdecode(given[0] if event == "os.system" else given[1][2])
+            words = [] if set(command) & set(";|&$`(){}<>\n") else shlex.split(command)
+        return os.path.basename(words[0]) in TOOLS
+    except (TypeError, ValueError, IndexError):
+        return False
+
+
+def note(path, end):
+    """The file or folder is data of what runs now, unless only the import system looks at it."""
+    try:
+        here = inside(path) if path != "." else ""
+    except (OSError, ValueError):
+        return
+    if here is None or end and (len(stack) == 1 or inside_import()) or here.endswith(".py") and inside_import():
+        return
+    opened.setdefault(here + end, set()).update(stack[-1])
+
+
+def inside_import():
+    frame = sys._getframe(2)
+    for _ in range(12):
+        if frame is None:
+            return False
+        name = frame.f_code.co_filename
+        if name.startswith("<frozen importlib") or name.endswith(REWRITES) or name.endswith(("linecache.py", "tokenize.py")):
+            return True
+        frame = frame.f_back
+    return False
+
+
+REWRITES = os.path.join("_pytest", "assertion", "rewrite.py")
+if RECORDS:  # at once: what other plugins import is to be seen too
+    loading.SourceLoader.source_to_code = source_to_code
+    rewrite.rewrite_asserts = rewrite_asserts
+    sys.addaudithook(audit)
+
+
+# --- hooks ---
+
+
+class Recorder:
+    def __init__(self, config, target):
+        self.config, self.target = config, target
+        finish = fixtures.FixtureDef.finish
+        self.nodes = {}
+        hits.clear()  # what other plugins ran when they were imported
+
+        def finished(fixture, request):
+            enter((self.nodes.get(id(fixture), stack[-1][-1]),))
+            try:
+                return finish(fixture, request)
+            finally:
+                leave()
+
+        fixtures.FixtureDef.finish = finished
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_make_collect_report(self, collector):
+        one = isinstance(collector, (pytest.File, pytest.Class)) and not isinstance(collector, pytest.Package)
+        enter((collector.nodeid,) if one else ())
+        collecting.append(collector.nodeid.partition("::")[0] if one else "")
+        yield
+        collecting.pop()
+        leave()
+
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item):
+        enter((item.nodeid,))
+        times.setdefault(item.nodeid, 0.0)
+        yield
+        leave()
+
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_fixture_setup(self, fixturedef, request):
+        node = request.node.nodeid
+        node = "" if isinstance(request.node, (pytest.Session, pytest.Package)) else node
+        self.nodes[id(fixturedef)] = node
+        enter((node,))
+        yield
+        leave()
+
+    def pytest_runtest_logreport(self, report):
+        times[report.nodeid] = times.get(report.nodeid, 0.0) + report.duration
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self):
+        settle()
+        for module in list(sys.modules.values()):
+            path = getattr(module, "__file__", None)
+            here = inside(path) if isinstance(path, str) else None
+            if here is not None and here not in probed:
+                unseen.add(here)
+        with open(self.target, "w") as file:
+            json.dump(self.notes(), file, separators=(",", ":"))
+
+    def notes(self):
+        ids = list(times)
+        number = {name: n for n, name in enumerate(ids)}
+
+        def of(keys):
+            """Numbers of the tests below these nodes; None for all."""
+            keys = {key for key in keys if isinstance(key, str)}
+            if "" in keys:
+                return None
+            return [n for name, n in number.items() if any(up in keys for up in above(name))]
+
+        ran = []
+        for name in ids:
+            bits = 0
+            for up in above(name):
+                for function in buckets.get(up, ()):
+                    bits |= 1 << function
+            ran.append("%x" % bits)
+        return {
+            "tests": [[name, round(times[name], 4)] for name in ids],
+            "functions": functions,
+            "ran": ran,
+            "everyone": sorted(buckets.get("", ())),
+            "kept": [[key, sorted(found)] for key, found in buckets.items() if isinstance(key, int)],
+            "opened": [[path, of(keys)] for path, keys in sorted(opened.items()) if os.path.exists(os.path.join(ROOT, path))],
+            "opaque": of(opaque),
+            "files": sorted(probed),
+            "unseen": sorted(unseen),
+        }
+
+
+def above(name):
+    """The node ids from a test up to its file."""
+    yield name
+    path, _, rest = name.partition("::")
+    parts = rest.split("[")[0].split("::")
+    for n in range(len(parts) - 1, 0, -1):
+        yield "::".join([path] + parts[:n])
+    yield path
+
+
+class Only:
+    def __init__(self, wanted):
+        self.wanted = set(wanted)
+        self.parents = {up for name in wanted for up in above(name)}
+        self.parents |= {up.partition("::")[0] + "::" + up.partition("::")[2].split("[")[0] for up in wanted if "::" in up}
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_pycollect_makeitem(self, collector, name):
+        if not self.whole(collector.nodeid) and collector.nodeid + "::" + name not in self.parents:
+            return []
+
+    def whole(self, node):
+        return any(up in self.wanted for up in above(node))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, config, items):
+        gone = [item for item in items if not self.whole(item.nodeid)]
+        if gone:
+            config.hook.pytest_deselected(items=gone)
+            items[:] = [item for item in items if self.whole(item.nodeid)]
+
+
+def pytest_addoption(parser):
+    parser.addoption("--ostler-notes", default="")
+    parser.addoption("--ostler-only", default="")
+
+
+def pytest_configure(config):
+    if config.getoption("--ostler-only"):
+        with open(config.getoption("--ostler-only")) as file:
+            config.pluginmanager.register(Only(json.load(file)), "ostler-only")
+
+
+def pytest_load_initial_conftests(early_config):
+    target, worker = early_config.known_args_namespace.ostler_notes, os.environ.get("PYTEST_XDIST_WORKER", "")
+    distributed = getattr(early_config.known_args_namespace, "numprocesses", None) or "no" != getattr(
+        early_config.known_args_namespace, "dist", "no"
+    )
+    if target and (worker or not distributed) and str(early_config.rootpath) == ROOT:
+        early_config.pluginmanager.register(Recorder(early_config, target.format(worker and "-" + worker)), "ostler-notes")
+'''
