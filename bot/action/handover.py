@@ -20,8 +20,15 @@ from bot.rooms import utc_now
 from bot.store.journal import Journal
 from bot.store.session import SessionFolder
 
-CONFIG, JOBS = "config.yml", "jobs.json"
-ALLOWED = (r"journal\.jsonl", r"metadata\.json", r"jobs\.json", r"config\.yml", r"trees/[0-9a-f]{40}\.json")
+CONFIG, JOBS, COVERAGE = "config.yml", "jobs.json", "coverage"
+ALLOWED = (
+    r"journal\.jsonl",
+    r"metadata\.json",
+    r"jobs\.json",
+    r"config\.yml",
+    r"trees/[0-9a-f]{40}\.json",
+    r"coverage/[0-9a-f]{40}\.json\.gz",
+)
 MAX_BYTES = 200_000_000
 """The journal holds every tool result of a run; a long one has some ten megabytes."""
 

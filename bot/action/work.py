@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from bot.action.handover import disbelieved, kept_config, receive, run_of, work_folder
+from bot.action.handover import COVERAGE, disbelieved, kept_config, receive, run_of, work_folder
 from bot.action.outputs import Outputs, outputs_of, summarise
 from bot.action.settings import ActionSettings
 from bot.config import Settings, parse_config
@@ -97,7 +97,7 @@ def _rooms(given: ActionSettings, environment: Settings, job: Job) -> Rooms:
             raise SetupError(f"The job {job} needs a checkout of the repository: OSTLER_CHECKOUT names its folder.")
         checkout = Checkout.open(given.checkout)
         config = parse_config(read_at(checkout, given.config_path), given.config_path)
-        place = Workplace(work_folder(given), checkout, deliver_to_checkout=False)
+        place = Workplace(work_folder(given), checkout, maps=given.out / COVERAGE, deliver_to_checkout=False)
     return Rooms(pricing(config), alone(config), place, models(environment) if job in MODEL_JOBS else {})
 
 

@@ -14,6 +14,7 @@ from bot.config.base import Part, wrong
 from bot.config.budget import BreakerLimits, Budget, KindLimit, Quotas, RateLimits, Routing, RunLimits
 from bot.config.environment import Settings
 from bot.config.prices import Price
+from bot.core.affected import CORE_FILES, FullRun
 from bot.core.budget import MICRO, Rates
 from bot.core.errors import BadInput, SetupError
 from bot.core.experience import Experience
@@ -72,6 +73,9 @@ class Verify(Part):
     quick_seconds: int = Field(default=60, ge=1, le=3600)
     full_seconds: int = Field(default=180, ge=1, le=7200)
     quarantine: tuple[str, ...] = ()
+    full_above_files: int = Field(default=10, ge=0, le=1000)
+    full_above_percent: int = Field(default=15, ge=0, le=100)
+    core_files: tuple[str, ...] = CORE_FILES
 
     @field_validator("tests", mode="before")
     @classmethod
@@ -84,6 +88,10 @@ class Verify(Part):
     def commands(self) -> Commands:
         tests = self.tests if isinstance(self.tests, str) else ""
         return Commands(self.toolchain, self.install, self.build, self.types, self.lint, tests, self.report)
+
+    @property
+    def full_run(self) -> FullRun:
+        return FullRun(self.core_files, self.full_above_files, self.full_above_percent)
 
 
 class Loop(Part):
@@ -206,6 +214,7 @@ def run_settings(
         quick_seconds=config.verify.quick_seconds,
         full_seconds=config.verify.full_seconds,
         quarantine=config.verify.quarantine,
+        full_run=config.verify.full_run,
         allowed_paths=config.paths.allow,
         denied_paths=config.paths.deny,
         repeat_proof=repeat_proof,

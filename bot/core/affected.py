@@ -1,8 +1,8 @@
 """Which tests a change can make fail, from what they ran before it.
 
-A changed function concerns the tests that ran it. A changed statement of a module or class concerns the names that it binds: every
-function and statement that mentions one, anywhere in the repository, and so on with what those bind. What this cannot follow runs
-everything. Files as data after Ekstazi (Gligoric et al., ISSTA 2015), functions by their text after pytest-testmon.
+A changed function concerns the tests that ran it. A changed statement of a module or class concerns the names that it binds:
+every function and statement that mentions one, anywhere in the repository, and so on with what those bind. What this cannot
+follow runs everything. Files as data after Ekstazi (Gligoric et al., ISSTA 2015), functions by their text after pytest-testmon.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from bot.core.policy import is_test, needs_owner, steers_tests
 from bot.core.reports import FileChange
 
 PROSE = (".md", ".rst", ".txt")
+CODE = (".py", ".js", ".jsx", ".mjs", ".cjs", ".ts", ".tsx", ".mts", ".cts", ".go", ".rs", ".java", ".kt")
 CORE_FILES = ("__init__", "setup", "pyproject.toml", "config", "settings", "base", "main")
 MOST_OF_TIME = 0.7
 """Above this share of the suite's time a selection saves too little to be worth its risk."""
@@ -27,31 +28,31 @@ LABELS = 3
 
 @dataclass(frozen=True, slots=True)
 class FullRun:
-    """What makes all tests run, whatever a map says: a changed file of one of these names (with or without its ending), more than so
-    many changed files, or, where there are two or more, more than so many percent of the source files."""
+    """What makes all tests run, whatever a map says: a changed file of one of these names, with or without its ending, more than
+    so many changed files, or, where two or more changed, more than so many percent of the source files."""
 
     core_files: tuple[str, ...] = CORE_FILES
     above_files: int = 10
     above_percent: int = 15
 
-    def reason(self, changed: Sequence[str], sources: int) -> str:
-        """Why all tests have to run; empty where they need not. `sources` is how many source files there are."""
+    def reason(self, changed: Sequence[str], files: Iterable[str]) -> str:
+        """Why all tests have to run after a change of the paths `changed` among `files`; empty where they need not."""
         code = [path for path in changed if not is_prose(path)]
         for path in code:
             if core := next((name for name in self.core_files if name in _called(path)), ""):
                 return f"{path} is a core file ({core})"
         if len(code) > self.above_files:
             return f"{len(code)} files changed, more than {self.above_files}"
-        source = [path for path in code if path.endswith(".py") and not is_test(path)]
-        if len(source) > 1 and len(source) * 100 > self.above_percent * sources:
-            return f"{len(source)} of {sources} source files changed, more than {self.above_percent} %"
+        sources, source = (sum(path.endswith(CODE) and not is_test(path) for path in paths) for paths in (files, code))
+        if source > 1 and source * 100 > self.above_percent * sources:
+            return f"{source} of {sources} source files changed, more than {self.above_percent} %"
         return ""
 
 
 @dataclass(frozen=True, slots=True)
 class Affected:
-    """`items` are test ids and whole files of tests, those first that are likely to fail; empty with `everything`, and where no test
-    ran what changed. `why` says it in a few words, `share` is the part of the suite's recorded time."""
+    """`items` are test ids and whole files of tests, those first that are likely to fail; empty with `everything`, and where no
+    test ran what changed. `why` says it in a few words, `share` is the part of the suite's recorded time."""
 
     everything: bool
     items: tuple[str, ...]
@@ -75,9 +76,9 @@ def affected(
     `sources` are the Python files after the change by path, `first` texts that name tests to run before others.
     """
     rules = rules or FullRun()
+    if why := rules.reason([change.path for change in changes], sources):
+        return Affected(True, (), why, 1.0)
     try:
-        if why := rules.reason([change.path for change in changes], sum(not is_test(path) for path in sources)):
-            raise _EverythingError(why)
         found = _Search(known, sources)
         for change in changes:
             found.change(change)
@@ -158,7 +159,7 @@ class _Search:
             return
         if path.endswith("__init__.py"):
             raise _EverythingError(f"what {path} defines changed")
-        if "*" in statement.binds or not statement.binds and not is_test(path) and not _is_text(statement):
+        if "*" in statement.binds or (not statement.binds and not is_test(path) and not _is_text(statement)):
             raise _EverythingError(f"a statement of {path} changed that binds no name")
         if statement.kind in ("Import", "ImportFrom") and new:
             self.local.setdefault(path, set()).update(statement.binds)
@@ -243,8 +244,8 @@ class _Search:
 
 def _different(before: Sequence[Statement], after: Sequence[Statement]) -> Iterator[tuple[Statement, bool]]:
     """The statements that went and those that came, the latter marked. What moved both went and came."""
-    keys = [[(one.owner, one.kind, one.name, one.text) for one in side] for side in (before, after)]
-    for tag, a, b, c, d in SequenceMatcher(None, *keys, autojunk=False).get_opcodes():
+    old, new = ([(one.owner, one.kind, one.name, one.text) for one in side] for side in (before, after))
+    for tag, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if tag != "equal":
             yield from ((one, False) for one in before[a:b])
             yield from ((one, True) for one in after[c:d])
@@ -260,7 +261,7 @@ def _last(name: str) -> str:
 
 def _called(path: str) -> tuple[str, str]:
     name = path.rpartition("/")[2]
-    return name, name.partition(".")[0] if name.endswith((".py", ".cfg", ".toml", ".ini")) else name
+    return name, name.partition(".")[0] if name.endswith(CODE) else name
 
 
 def _answer(known: CoverageMap, found: _Search, first: tuple[str, ...]) -> Affected:
@@ -268,7 +269,11 @@ def _answer(known: CoverageMap, found: _Search, first: tuple[str, ...]) -> Affec
     whole = {*found.files}
     seconds = dict(zip(known.tests, known.seconds, strict=True))
     total = sum(known.seconds) or 1.0
-    share = sum(seconds[name] for name in known.tests if _file(name) in whole or name in set(names)) / total if names or whole else 0.0
+    share = (
+        sum(seconds[name] for name in known.tests if _file(name) in whole or name in set(names)) / total
+        if names or whole
+        else 0.0
+    )
     chosen = len(names) + sum(_file(name) in whole for name in known.tests)
     if share > MOST_OF_TIME:
         return Affected(True, (), f"{chosen:,} of {len(known.tests):,} tests ran what changed", 1.0)

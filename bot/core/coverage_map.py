@@ -19,10 +19,10 @@ Function = tuple[str, str]
 class CoverageMap:
     """What the tests of one tree touched. Sets of tests are bits of an int, counted as in `tests`.
 
-    `ran` are the tests that ran a function; `everyone` are functions that ran for all tests: while the repository was imported, or
-    in fixtures of the session. `kept` are functions that may keep their results, each with what ran inside it: the next caller
-    depends on that and doesn't run it. `opened` are files, and with a `/` at the end folders that were listed. What a process that
-    `opaque` tests started ran is not known. `unseen` are files that were imported unnoticed.
+    `ran` are the tests that ran a function; `everyone` are functions that ran for all tests: while files were imported, or in
+    fixtures of the session. `kept` are functions that may keep their results, each with what ran inside it: the next caller
+    depends on that and doesn't run it. `opened` are files, and with a `/` at the end folders that were listed. What a process
+    that `opaque` tests started ran is not known. `unseen` are files that were imported unnoticed.
     """
 
     tests: tuple[str, ...]

@@ -182,7 +182,9 @@ def _parts_of_class(node: ast.ClassDef) -> Iterator[ast.AST]:
 
 
 def _is_main(node: ast.stmt) -> bool:
-    return isinstance(node, ast.If) and not node.orelse and "__name__" in ast.dump(node.test) and "__main__" in ast.dump(node.test)
+    return (
+        isinstance(node, ast.If) and not node.orelse and "__name__" in ast.dump(node.test) and "__main__" in ast.dump(node.test)
+    )
 
 
 def _binds(parts: Iterable[ast.AST]) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import asdict, dataclass, field, replace
 
+from bot.core.affected import FullRun
 from bot.core.budget import MICRO, Ledger
 from bot.core.changeset import canonical
 from bot.core.experience import Experience
@@ -34,8 +35,9 @@ class Settings:
     whose models did not answer from their vendors says so. `rules` bound tokens and time of each phase, `run_tokens`,
     `run_seconds` and `work_phases` those of the whole. Past the share `quota_soft` of a vendor's quota another vendor takes over
     where it may. `worth`, `escalate_after`, `aggressive`, `experience` and, in mode `optimize`, `attempt_costs` (micro-dollars of
-    one attempt by model) are what the choice of models rests on. `ci_minute` is what a minute of an Actions runner costs.
-    `quarantine` holds patterns of the ids of tests that are known to be flaky.
+    one attempt by model) are what the choice of models rests on. `full_run` says when a change makes all tests run while it is
+    built. `ci_minute` is what a minute of an Actions runner costs. `quarantine` holds patterns of the ids of tests that are known
+    to be flaky.
     """
 
     max_cost: int
@@ -50,6 +52,7 @@ class Settings:
     quick_seconds: int = 60
     full_seconds: int = 180
     quarantine: tuple[str, ...] = ()
+    full_run: FullRun = field(default_factory=FullRun)
     allowed_paths: tuple[str, ...] = ()
     denied_paths: tuple[str, ...] = ()
     repeat_proof: bool = False

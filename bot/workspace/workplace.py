@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bot.core.affected import affected
 from bot.core.changeset import Changeset
 from bot.core.conversation import Message, ToolResult, ToolUse
 from bot.core.errors import BugError, PolicyError
@@ -35,10 +36,12 @@ from bot.workspace.editor import Editor, Outcome
 from bot.workspace.files import Beneath
 from bot.workspace.fixers import run_fixer
 from bot.workspace.git import Worktree
+from bot.workspace.maps import Maps
 from bot.workspace.repeating import repeated
 from bot.workspace.sandbox import Sandbox
 from bot.workspace.search import grep
 from bot.workspace.toolchains import Surroundings, Toolchain, detect
+from bot.workspace.toolchains.reading import read_text
 from bot.workspace.variables import VARIABLES
 
 INNER = ("git", "tree", "copies", "box")
@@ -59,15 +62,37 @@ class Used:
     refused: tuple[str, ...]
 
 
-class Workplace:
-    """The files of one run. `folder` is the session's; nothing outside it is written but the branch that `deliver` makes."""
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which tests run: `items` or those of the paths `related`, else all; `quick` with the short time limit. `coverage` says that
+    the items are a map's, and `why` what they were chosen by, or why all run."""
 
-    def __init__(self, folder: Path, checkout: Checkout, *, deliver_to_checkout: bool = True) -> None:
+    items: tuple[str, ...] = ()
+    related: tuple[str, ...] = ()
+    coverage: bool = False
+    quick: bool = False
+    why: str = ""
+
+    @property
+    def nothing(self) -> bool:
+        """True where a map says that no test ran what changed."""
+        return self.coverage and self.quick and not self.items
+
+
+WHOLE = Chosen()
+
+
+class Workplace:
+    """The files of one run. `folder` is the session's; nothing outside it is written but the branch that `deliver` makes, and
+    coverage maps in `maps`, which other runs use too."""
+
+    def __init__(self, folder: Path, checkout: Checkout, *, maps: Path | None = None, deliver_to_checkout: bool = True) -> None:
         self._folder, self._checkout, self._to_checkout = folder, checkout, deliver_to_checkout
         self._worktree: Worktree | None = None
         self._toolchain: Toolchain | None = None
         self._versions: dict[str, bytes] = {}
         self._suites: dict[str, TestReport] = {}
+        self._maps = Maps(maps or folder / "coverage")
         self._box = Sandbox(folder / "box")
         self._at = ""
 
@@ -152,7 +177,21 @@ class Workplace:
 
     def check_base(self, tree: str, settings: Settings) -> CheckSet:
         """Tests of the base. Its checks need no run of their own: those of the result are compared with it."""
-        return CheckSet(tree, (), self._tests(tree, "base", settings))
+        return CheckSet(tree, (), self._recorded(tree, settings))
+
+    def _recorded(self, tree: str, settings: Settings) -> TestReport:
+        """The whole suite, with notes of what each test runs where there are none of this tree yet."""
+        runtime = self.toolchain.profile.runtime
+        if self._maps.load(tree, runtime):
+            return self._tests(tree, "base", settings)
+        report, notes = self.toolchain.record(
+            self._box, self._copy(tree, "base"), selection=settings.tests, seconds=settings.full_seconds
+        )
+        if notes is not None:
+            self._maps.keep(tree, runtime, notes)
+        if report.outcome == "pass":
+            self._suites[tree] = report
+        return report
 
     def prove(self, base_tree: str, changeset: Changeset, baseline: CheckSet, settings: Settings) -> Proof:
         """Checks and the whole suite on the result; its tests on the old sources; the old tests on its sources.
@@ -174,7 +213,7 @@ class Workplace:
         """What got worse from `base` to `now`, which is a run of `tree`, run again on both."""
 
         def run(which: str, files: tuple[str, ...]) -> TestReport:
-            return self._tests(which, "again", settings, files, afresh=True)
+            return self._tests(which, "again", settings, Chosen(files), afresh=True)
 
         return repeated(suspects(base, now, settings.quarantine), partial(run, tree), partial(run, base_tree))
 
@@ -187,7 +226,7 @@ class Workplace:
         if not old and not runner:
             return None, NOT_REPEATED
         mixed = self.worktree.overlay(changeset.tree, base_tree, (*old, *runner))
-        report = self._tests(mixed, "original", settings, () if runner else old)
+        report = self._tests(mixed, "original", settings, Chosen(() if runner else old))
         return report, self._repeats(base_tree, mixed, baseline.tests, report, settings)
 
     def _before(self, base_tree: str, changeset: Changeset, baseline: CheckSet, settings: Settings) -> TestReport | None:
@@ -198,7 +237,7 @@ class Workplace:
         if not new and not again:
             return None
         mixed = self.worktree.overlay(base_tree, changeset.tree, [change.path for change in support])
-        return self._tests(mixed, "before", settings, (*new, *again))
+        return self._tests(mixed, "before", settings, Chosen((*new, *again)))
 
     def _checked(
         self,
@@ -206,16 +245,13 @@ class Workplace:
         tree: str,
         changed: Sequence[str],
         settings: Settings,
-        selection: tuple[str, ...] = (),
-        related: tuple[str, ...] = (),
-        *,
-        quick: bool = False,
+        chosen: Chosen = WHOLE,
     ) -> tuple[tuple[Check, ...], TestReport]:
         """Checks and tests of `tree`, side by side, each on a copy of its own."""
         with ThreadPoolExecutor(max_workers=1) as pool:
             head, base = self._copy(tree, "head"), self._copy(base_tree, "base")
             checks = pool.submit(self.toolchain.checks, self._box, head, base, changed)
-            report = self._tests(tree, "suite", settings, selection, related, quick=quick)
+            report = self._tests(tree, "suite", settings, chosen)
             return checks.result(), report
 
     def _tests(
@@ -223,23 +259,24 @@ class Workplace:
         tree: str,
         name: str,
         settings: Settings,
-        selection: tuple[str, ...] = (),
-        related: tuple[str, ...] = (),
+        chosen: Chosen = WHOLE,
         *,
-        quick: bool = False,
         afresh: bool = False,
     ) -> TestReport:
         """Run tests on a copy of `tree`. The whole suite runs once for each tree, as its id says that the files are the same;
         `afresh` runs it again all the same."""
-        whole = not selection and not related
+        if chosen.nothing:
+            return TestReport("neutral", (), 0, chosen.why)
+        whole = not chosen.items and not chosen.related
         if whole and not afresh and tree in self._suites:
             return self._suites[tree]
         report = self.toolchain.run_tests(
             self._box,
             self._copy(tree, name),
-            selection=selection or settings.tests,
-            related=related,
-            seconds=settings.quick_seconds if quick else settings.full_seconds,
+            selection=chosen.items or settings.tests,
+            related=chosen.related,
+            coverage=chosen.coverage,
+            seconds=settings.quick_seconds if chosen.quick else settings.full_seconds,
         )
         if whole and report.outcome == "pass":
             self._suites[tree] = report
@@ -301,26 +338,33 @@ class Workplace:
         """The inner loop: checks on what changed, and the tests asked for, with the short time limit."""
         tree = self.worktree.snapshot()
         base_tree = self.worktree.tree_of(self.worktree.base)
-        changed = [change.path for change in self.worktree.changes(base_tree, tree)]
+        changes = self.worktree.changes(base_tree, tree)
         asked = given.get("tests")
         selection = tuple(str(item) for item in asked) if isinstance(asked, list) else ()
-        narrowed = "" if selection else self.toolchain.narrows(changed)
-        checks, report = self._checked(
-            base_tree,
-            tree,
-            changed,
-            settings,
-            selection,
-            tuple(changed) if narrowed else (),
-            quick=bool(selection or narrowed),
-        )
+        chosen = Chosen(selection, quick=True) if selection else self._choose(base_tree, tree, changes, settings)
+        checks, report = self._checked(base_tree, tree, [change.path for change in changes], settings, chosen)
         lines = [f"{check.name}: {check.outcome}{': ' + check.detail if check.detail else ''}" for check in checks]
         lines.append(f"tests: {report.outcome}: {report.reason} ({report.collected} collected)")
-        lines += [f"only {narrowed}; all tests run before delivery"] if narrowed else []
+        if chosen.quick and chosen.why and not chosen.nothing:
+            lines.append(f"only {chosen.why}; all tests run before delivery")
+        elif chosen.why:
+            lines.append(f"{'no' if chosen.nothing else 'all'} tests ran: {chosen.why}")
         lines += [f"- {case.id}: {case.message}" for case in report.failing[:FAILURES_SHOWN]]
         if report.outcome in ("fail", "error"):
             lines += ["", report.output[-6_000:]]
         return Outcome("\n".join(lines))
+
+    def _choose(self, base_tree: str, tree: str, changes: Sequence[FileChange], settings: Settings) -> Chosen:
+        """The tests that concern `changes`: by what they ran on the base, else by what the runner itself knows of imports."""
+        changed, files = tuple(change.path for change in changes), self.worktree.files(tree)
+        if why := settings.full_run.reason(changed, files):
+            return Chosen(why=why)
+        if changed and (known := self._maps.load(base_tree, self.toolchain.profile.runtime)):
+            sources = {name: read_text(self.worktree.tree, name) for name in files if name.endswith(".py")}
+            found = affected(known, changes, sources, settings.full_run)
+            return Chosen(found.items, (), True, not found.everything, found.why)
+        narrowed = self.toolchain.narrows(changed)
+        return Chosen((), changed, False, True, narrowed) if narrowed else WHOLE
 
     def _shell(self, commands: list[str]) -> Outcome:
         """Commands in the sandbox, in the worktree itself. Each starts fresh: no background process outlives it."""

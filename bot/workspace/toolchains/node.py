@@ -36,7 +36,6 @@ from bot.workspace.toolchains.toolchain import (
 
 REPORT = f"{OUT}/report.json"
 REPORTER = "reporter.mjs"
-MANY_CHANGES = 20
 PROSE = (".md", ".txt", ".rst")
 INSPECT_SECONDS = 60.0
 
@@ -54,7 +53,7 @@ class NodeToolchain(Toolchain):
         """Only source files say what depends on them: after a change of anything else but prose all tests run."""
         code = [name for name in changed if not name.endswith(PROSE)]
         whole = self.commands.tests or self.suite is None or self.suite.runner == "command" or not self.facts.tests
-        if whole or not code or len(code) > MANY_CHANGES:
+        if whole or not code:
             return ""
         if not all(name.endswith(modules.SOURCES) and not modules.ALIAS_FILES.search(name) for name in code):
             return ""

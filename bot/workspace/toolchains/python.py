@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from bot.core.reports import Commands, Profile, Stage, TestReport
+from bot.core.reports import Commands, Profile, Ran, Stage, TestCase, TestReport
 from bot.workspace.sandbox import Sandbox, own_interpreter
 from bot.workspace.tiers import OUT
-from bot.workspace.toolchains import inside, interpreters, junit, profile, python_checks
+from bot.workspace.toolchains import inside, interpreters, junit, profile, python_checks, recorder
 from bot.workspace.toolchains.checks import Pair, RunTool, neutral
 from bot.workspace.toolchains.interpreters import Interpreter, Wanted
 from bot.workspace.toolchains.manifests import manifests
+from bot.workspace.toolchains.reading import read_plain
 from bot.workspace.toolchains.toolchain import (
+    TEST_SECONDS,
     MakeChecks,
     Place,
     Selected,
@@ -26,6 +28,9 @@ from bot.workspace.toolchains.toolchain import (
 )
 
 PYTEST_NO_TESTS = 5
+SLOWER = 1.5
+"""How much longer the recorder may make a suite take."""
+NOTES_BYTES = 256 * 1024 * 1024
 EXITS = {
     "pytest": {
         2: "collecting the tests failed",
@@ -70,11 +75,37 @@ class PythonToolchain(Toolchain):
             yield ("types",), partial(neutral, "types", self._why_not("types"))
 
     def _run_tests(self, box: Sandbox, folder: Path, selected: Selected, seconds: float) -> TestReport:
-        runner = str(self.profile.test_runner)
-        argv = self._test_command(tuple(item for item in selected.items if not item.startswith("-")))
+        items = tuple(item for item in selected.items if not item.startswith("-"))
+        if not selected.coverage or self.profile.test_runner != "pytest":
+            return self._with(box, folder, lambda _: self._test_command(items), seconds)[0]
+        return self._with(box, folder, lambda out: self._test_command(recorder.only(out, OUT, items)), seconds)[0]
+
+    def record(
+        self, box: Sandbox, folder: Path, *, selection: tuple[str, ...] = (), seconds: float = TEST_SECONDS
+    ) -> tuple[TestReport, bytes | None]:
+        if self.commands.tests or self.profile.test_runner != "pytest":
+            return self.run_tests(box, folder, selection=selection, seconds=seconds), None
+        chosen = tuple(item for item in selection if not item.startswith("-"))
+        report, notes = self._with(
+            box, folder, lambda out: self._test_command((*recorder.recording(out, OUT), *chosen)), seconds * SLOWER
+        )
+        if report.outcome == "error":  # it may be the recorder that the suite does not bear
+            return self.run_tests(box, folder, selection=selection, seconds=seconds), None
+        return report, notes
+
+    def _with(
+        self, box: Sandbox, folder: Path, command: Callable[[Path], tuple[str, ...]], seconds: float
+    ) -> tuple[TestReport, bytes | None]:
+        """Run the tests by the command made for /out, and give the recorder's notes where there are any."""
         with out_folder(box) as out:
-            ran = self.place.run(box, folder, argv, seconds, out=out)
-            cases = junit.read(out)
+            argv = command(out)
+            path = self.place.env["PYTHONPATH"]
+            ran = replace(self.place, env={"PYTHONPATH": f"{path}:{OUT}"}).run(box, folder, argv, seconds, out=out)
+            cases, notes = junit.read(out), read_plain(out, recorder.NOTES, NOTES_BYTES)
+        return self._judged(ran, cases, argv), notes
+
+    def _judged(self, ran: Ran, cases: tuple[TestCase, ...] | str, argv: tuple[str, ...]) -> TestReport:
+        runner = str(self.profile.test_runner)
         words = tuple("(Ostler's unittest runner)" if word == inside.UNITTEST else word for word in argv)
         if ran.ended and ran.exit == PYTEST_NO_TESTS:
             return report(ran, "neutral", "not verified: no tests ran", (), words)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 NAME = "ostler_recorder"
-NOTES = "notes{}.json"
+NOTES = "notes.json"
 ONLY = "only.json"
 
 
@@ -43,9 +43,7 @@ from _pytest.assertion import rewrite
 
 ROOT = os.getcwd()
 FOREIGN = ("site-packages", "dist-packages", "node_modules")
-STARTS = {
-    "subprocess.Popen", "os.system", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.exec", "os.startfile", "pty.spawn",
-}
+STARTS = set("subprocess.Popen os.system os.fork os.forkpty os.posix_spawn os.spawn os.exec pty.spawn".split())
 LISTS = {"os.listdir", "os.scandir"}
 TOOLS = set(
     "uname ldconfig getconf git locale stty tput cat less more true false echo ls sleep head tail wc sort grep sed which".split()
@@ -133,7 +131,8 @@ def probe(tree, path, whole):
         functions.append((path, name))
         start = 1 if is_text(function.body[0]) else 0
         rest = function.body[start:]
-        waits = isinstance(function, ast.AsyncFunctionDef) or any(isinstance(n, (ast.Yield, ast.YieldFrom)) for n in own(function))
+        waits = isinstance(function, ast.AsyncFunctionDef)
+        waits = waits or any(isinstance(node, (ast.Yield, ast.YieldFrom)) for node in own(function))
         first = call("__ostler_ran__", number, rest[0] if rest else function.body[0])
         if rest and not waits and keeps(function, names):
             rest = guarded(number, rest)
@@ -274,8 +273,8 @@ if RECORDS:  # at once: what other plugins import is to be seen too
 
 
 class Recorder:
-    def __init__(self, config, target):
-        self.config, self.target = config, target
+    def __init__(self, target):
+        self.target = target
         finish = fixtures.FixtureDef.finish
         self.nodes = {}
         hits.clear()  # what other plugins ran when they were imported
@@ -370,7 +369,9 @@ def above(name):
 
 
 class Only:
-    def __init__(self, wanted):
+    def __init__(self, config, wanted):
+        if hasattr(config.option, "cov_fail_under"):
+            config.option.cov_fail_under = 0  # a part of the suite covers a part
         self.wanted = set(wanted)
         self.parents = {up for name in wanted for up in above(name)}
         self.parents |= {up.partition("::")[0] + "::" + up.partition("::")[2].split("[")[0] for up in wanted if "::" in up}
@@ -399,14 +400,13 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     if config.getoption("--ostler-only"):
         with open(config.getoption("--ostler-only")) as file:
-            config.pluginmanager.register(Only(json.load(file)), "ostler-only")
+            config.pluginmanager.register(Only(config, json.load(file)), "ostler-only")
 
 
 def pytest_load_initial_conftests(early_config):
-    target, worker = early_config.known_args_namespace.ostler_notes, os.environ.get("PYTEST_XDIST_WORKER", "")
-    distributed = getattr(early_config.known_args_namespace, "numprocesses", None) or "no" != getattr(
-        early_config.known_args_namespace, "dist", "no"
-    )
-    if target and (worker or not distributed) and str(early_config.rootpath) == ROOT:
-        early_config.pluginmanager.register(Recorder(early_config, target.format(worker and "-" + worker)), "ostler-notes")
+    """Without notes where tests run in several processes, or are named from another folder."""
+    given = early_config.known_args_namespace
+    apart = getattr(given, "numprocesses", None) or "PYTEST_XDIST_WORKER" in os.environ
+    if given.ostler_notes and not apart and str(early_config.rootdir) == ROOT:
+        early_config.pluginmanager.register(Recorder(given.ostler_notes), "ostler-notes")
 '''

@@ -80,10 +80,12 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """Which tests of a suite run. `items` are files or ids; `related` are changed paths whose tests are wanted instead."""
+    """Which tests of a suite run. `items` are files or ids, exactly as the runner names them where they come from a `coverage`
+    map; `related` are changed paths whose tests are wanted instead."""
 
     items: tuple[str, ...] = ()
     related: tuple[str, ...] = ()
+    coverage: bool = False
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -128,9 +130,11 @@ class Toolchain(ABC):
         *,
         selection: tuple[str, ...] = (),
         related: tuple[str, ...] = (),
+        coverage: bool = False,
         seconds: float = TEST_SECONDS,
     ) -> TestReport:
-        """Run all tests of a copy, or `selection` (files or ids), or what `related` paths concern as far as `narrows` says so.
+        """Run all tests of a copy, or `selection` (files or ids; with `coverage` as a map names them), or what `related` paths
+        concern as far as `narrows` says so.
 
         The exit code decides, the report only details.
         """
@@ -138,7 +142,16 @@ class Toolchain(ABC):
             return self._by_command(box, folder, self.commands.tests, self.commands.tests, seconds)
         if self.profile.test_runner is None:
             return TestReport("neutral", (), 0, f"not verified: {self._why_not('tests')}")
-        return self._run_tests(box, folder, Selected(selection, related), seconds)
+        return self._run_tests(box, folder, Selected(selection, related, coverage), seconds)
+
+    def record(
+        self, box: Sandbox, folder: Path, *, selection: tuple[str, ...] = (), seconds: float = TEST_SECONDS
+    ) -> tuple[TestReport, bytes | None]:
+        """Run all tests, or the `selection` that is the suite, and note what each of them ran, where the runner can.
+
+        Answers with the notes that `coverage_map.read_map` reads, as JSON.
+        """
+        return self.run_tests(box, folder, selection=selection, seconds=seconds), None
 
     def narrows(self, changed: Sequence[str]) -> str:
         """Which tests `related` would leave for `changed`, in a few words; empty where all of them would run."""
