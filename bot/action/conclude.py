@@ -150,12 +150,14 @@ def _not_the_one_made(given: ActionSettings, run: Run) -> str:
 def _claims_too_much(state: SessionState, run: Run, ended: Mapping[str, str]) -> str:
     """Why the journal cannot be true: it tells of work that no job of this workflow run did. The machine that ran the build
     could write any journal; what comes after it was, or was not, done by others."""
-    stages = [Job.PLAN, Job.BUILD, Job.PROVE, Job.AUDIT, Job.PUBLISH, Job.CONCLUDE]
+    stages = [Job.PLAN, Job.BUILD, Job.PROVE, Job.AUDIT, Job.CONFIRM, Job.PUBLISH, Job.CONCLUDE]
     reached = stages.index(Job(state.next_job)) if state.next_job in stages else 0
     while reached < len(stages) - 1 and ended.get(stages[reached], "skipped") not in ("skipped", ""):
         if stages[reached] is Job.AUDIT and ended[Job.AUDIT] != "success":
             break  # one that died may never have had the journal: what tells of its word may be the machine's before it
         reached += 1
+        if stages[reached] is Job.CONFIRM and ended.get(Job.CONFIRM, "skipped") == "skipped":
+            reached += 1  # the audit left nothing to try, and on its machine ran no code that could lie about that
     delivered = run.state is RunState.DONE_SUCCESS and run.changeset is not None and bool(run.changeset.files)
     claimed = Job.CONCLUDE if delivered else next_job(run)
     if claimed not in stages or (claimed is Job.CONCLUDE and not delivered):

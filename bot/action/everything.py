@@ -20,7 +20,7 @@ from bot.core.jobs import MODEL_JOBS, Job
 
 WITH_TOKEN = (Job.GATE, Job.POST, Job.PUBLISH, Job.CONCLUDE)
 WITH_STATE_KEY = (Job.GATE, Job.CONCLUDE)
-WITH_CHECKOUT = (Job.PLAN, Job.BUILD, Job.PROVE)
+WITH_CHECKOUT = (Job.PLAN, Job.BUILD, Job.PROVE, Job.CONFIRM)
 
 
 def everything(given: ActionSettings, environment: Settings) -> dict[str, str]:
@@ -39,7 +39,7 @@ def everything(given: ActionSettings, environment: Settings) -> dict[str, str]:
     if following == Job.PLAN:
         following = parts.run(Job.PLAN).get("next", "")
     parts.run(Job.POST)
-    for job in (Job.BUILD, Job.PROVE, Job.AUDIT, Job.PUBLISH):
+    for job in (Job.BUILD, Job.PROVE, Job.AUDIT, Job.CONFIRM, Job.PUBLISH):
         if following == job or (job is Job.AUDIT and following == Job.PUBLISH and parts.did(Job.PROVE)):
             following = parts.run(job).get("next", "")
     if gate.get("session_id"):

@@ -57,7 +57,7 @@ def job_for(name: str) -> Work:
     """
     known: dict[str, Work] = {
         Job.GATE: _gate, Job.PLAN: _work, Job.POST: _post, Job.BUILD: _work, Job.PROVE: _work, Job.AUDIT: _work,
-        Job.PUBLISH: _publish, Job.CONCLUDE: _conclude, "all": _everything,
+        Job.CONFIRM: _work, Job.PUBLISH: _publish, Job.CONCLUDE: _conclude, "all": _everything,
     }  # fmt: skip
     if name not in known:
         raise BadInput(f"There is no job {name!r}: there are {', '.join(known)}.")

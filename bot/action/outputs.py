@@ -43,10 +43,13 @@ def outputs_of(given: ActionSettings, run: Run, head: str) -> dict[str, str]:
 
 
 def verdict(job: Job, run: Run) -> str:
-    """`pass` where what this job judges came out well: the proof after `prove`, the audit after `audit`."""
+    """`pass` where what this job judges came out well: the proof after `prove`, the audit after `audit`, as far as what it claims
+    is not still to be tried, and after `confirm`, which tries it."""
     if job is Job.PROVE:
         return "pass" if run.verdict and run.verdict.outcome != "fail" and next_job(run) in (Job.AUDIT, Job.PUBLISH) else "fail"
     if job is Job.AUDIT:
+        return "pass" if next_job(run) in (Job.CONFIRM, Job.PUBLISH) else "fail"
+    if job is Job.CONFIRM:
         return "pass" if next_job(run) is Job.PUBLISH else "fail"
     return ""
 

@@ -1,4 +1,4 @@
-"""The jobs plan, build, prove and audit: drive the run as far as this job's part of it goes."""
+"""The jobs plan, build, prove, audit and confirm: drive the run as far as this job's part of it goes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from bot.workspace.checkout import Checkout
 from bot.workspace.search import read_at
 from bot.workspace.workplace import Workplace
 
-WITH_FILES = (Job.PLAN, Job.BUILD, Job.PROVE)
+WITH_FILES = (Job.PLAN, Job.BUILD, Job.PROVE, Job.CONFIRM)
 
 
 def work(given: ActionSettings, environment: Settings) -> Outputs:

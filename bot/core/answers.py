@@ -120,14 +120,24 @@ class CriterionVerdict:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditCheck:
+    """What fails if a finding is true: the text of a test file, or a shell command that then exits with another code than 0."""
+
+    kind: Literal["none", "test", "command"]
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
 class AuditFinding:
-    """A defect the auditor claims; without evidence that resolves it is dropped."""
+    """A defect the auditor claims; without evidence that resolves it is dropped, and a major one is what its check shows."""
 
     severity: Literal["minor", "major"]
     category: Literal["correctness", "regression", "security", "scope", "test-integrity", "style"]
     place: str
     claim: str
     evidence: tuple[str, ...]
+    check: AuditCheck
+    confidence: Literal["low", "medium", "high"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from bot.core.answers import AuditCheck
 from bot.core.reports import FixerCall
 from bot.core.selection import ModelId
 
@@ -96,6 +97,15 @@ class RepeatProof:
 
 
 @dataclass(frozen=True, slots=True)
+class RunAuditChecks:
+    """Run what the auditors' major findings name, each on the base and on `tree`, where no key is. Answer: `AuditChecksRan`."""
+
+    room: ClassVar[str] = "prover"
+    tree: str
+    checks: tuple[AuditCheck, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class AskPerson:
     """Ask for approval of the contract with `digest`. Answer: `Answered`."""
 
@@ -124,6 +134,7 @@ Effect = (
     | TakeChangeset
     | RunProof
     | RepeatProof
+    | RunAuditChecks
     | AskPerson
     | Deliver
 )

@@ -9,7 +9,7 @@ from bot.core.budget import Left, Rates, Usage
 from bot.core.changeset import Changeset
 from bot.core.conversation import Block, ToolResult
 from bot.core.recovery import Billed, ErrorClass
-from bot.core.reports import FixerReport, Profile, SandboxReport
+from bot.core.reports import FixerReport, Profile, SandboxReport, Trial
 from bot.core.strategy import Settings
 from bot.core.ticket import Ticket
 from bot.core.validation import CheckSet, Proof
@@ -145,6 +145,14 @@ class ProofRepeated:
 
 
 @dataclass(frozen=True, slots=True)
+class AuditChecksRan:
+    """What the checks of major findings showed, in the order in which they were asked for."""
+
+    trials: tuple[Trial, ...]
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Answered:
     """A person decided over the contract with `digest`."""
 
@@ -248,6 +256,7 @@ Event = (
     | ChangesetTaken
     | ProofRan
     | ProofRepeated
+    | AuditChecksRan
     | Answered
     | BudgetRaised
     | OverrunAccepted

@@ -12,7 +12,8 @@ Source = Literal["test", "policy", "static_check", "auditor", "harness"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One defect or remark. `place` is `path`, `path:line` or a test id; `evidence` is what shows it."""
+    """One defect or remark. `place` is `path`, `path:line` or a test id; `evidence` is what shows it, `note` what became of it
+    when it was looked into."""
 
     source: Source
     severity: Severity
@@ -20,6 +21,7 @@ class Finding:
     place: str
     claim: str
     evidence: tuple[str, ...] = ()
+    note: str = ""
 
     @property
     def key(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from bot.core.budget import Ledger
-from bot.core.effects import AskPerson, Deliver, Effect, PrepareWorkspace, RepeatProof, RunBaseline
+from bot.core.effects import AskPerson, Deliver, Effect, PrepareWorkspace, RepeatProof, RunAuditChecks, RunBaseline
 from bot.core.phases import FRAMING, Kind
 from bot.core.run import Run
 
@@ -19,6 +19,7 @@ class Job(StrEnum):
     BUILD = "build"
     PROVE = "prove"
     AUDIT = "audit"
+    CONFIRM = "confirm"
     PUBLISH = "publish"
     CONCLUDE = "conclude"
 
@@ -42,6 +43,8 @@ def job_of(run: Run, effect: Effect) -> Job:
         return Job.POST
     if isinstance(effect, RepeatProof):
         return Job.PROVE
+    if isinstance(effect, RunAuditChecks):
+        return Job.CONFIRM
     if isinstance(effect, Deliver):
         return Job.PUBLISH
     kind = run.phase.kind

@@ -13,7 +13,7 @@ from bot.core.events import JobBegan, JobEnded, JobLost
 from bot.core.jobs import Job, money_of
 from bot.core.run import Run, Step, as_before
 
-MINUTES = {Job.PLAN: 30, Job.BUILD: 60, Job.PROVE: 30, Job.AUDIT: 15}
+MINUTES = {Job.PLAN: 30, Job.BUILD: 60, Job.PROVE: 30, Job.AUDIT: 15, Job.CONFIRM: 15}
 """When GitHub ends each of the jobs that work on a run: `timeout-minutes` of the workflow."""
 AROUND = (Job.GATE, Job.POST, Job.PUBLISH, Job.CONCLUDE)
 """The jobs that keep no journal. Each is counted as one minute of every workflow run."""

@@ -123,6 +123,14 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class Trial:
+    """An auditor's check on the base and on the result. `neutral` is one that could not run there, and `detail` says why."""
+
+    base: Check
+    head: Check
+
+
+@dataclass(frozen=True, slots=True)
 class TestCase:
     """One test. `id` is stable between runs; `signature` is the error line with numbers, addresses and paths removed."""
 

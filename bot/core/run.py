@@ -90,8 +90,16 @@ class Overrun:
 
 
 @dataclass(frozen=True, slots=True)
+class Opinion:
+    """What one model said of the change, evidence that does not resolve left out."""
+
+    choice: Choice
+    audit: Audit
+
+
+@dataclass(frozen=True, slots=True)
 class Documents:
-    """What the framing phases and the audit produced."""
+    """What the framing phases and the audit produced. `audit` is what the `opinions` say together."""
 
     approach: Approach | None = None
     spec: Spec | None = None
@@ -99,6 +107,7 @@ class Documents:
     plan_review: PlanReview | None = None
     objection_answers: tuple[ObjectionAnswer, ...] = ()
     edge_cases: EdgeCases | None = None
+    opinions: tuple[Opinion, ...] = ()
     audit: Audit | None = None
 
 

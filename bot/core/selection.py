@@ -218,6 +218,17 @@ def apart(choice: Choice, models: tuple[ModelId, ...], author: ModelId) -> Choic
     return _judge(choice.role, models, other, author.model_class, author)
 
 
+def second_auditor(first: Choice, models: tuple[ModelId, ...], author: ModelId) -> Choice | None:
+    """Who looks a second time: neither `first` nor the author, of another vendor than `first` where one has such a model."""
+    possible = tuple(model for model in models if model.model not in (first.model.model, author.model))
+    vendors = sorted({model.vendor for model in possible}, key=lambda vendor: (vendor == first.model.vendor, vendor))
+    if not vendors:
+        return None
+    model = pick(possible, vendors[0], first.model.model_class)
+    how = "other vendor than" if model.vendor != first.model.vendor else "another model than"
+    return Choice(Role.AUDITOR, model, f"high risk needs a second audit, by {how} {first.model.model}")
+
+
 def pick(models: tuple[ModelId, ...], vendor: str, wanted: ModelClass) -> ModelId:
     """The model of `vendor` in class `wanted`, else in the next stronger, else in the next weaker class."""
     order = list(ModelClass)

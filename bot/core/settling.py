@@ -176,7 +176,10 @@ STOP = Button("Stop", "End this session; nothing is delivered", "stop")
 RETRY = Button("Retry", "Go on from where it stopped", "retry")
 ADD = Button("Add $2", "Raise the cap by $2 and go on", "budget")
 
-_WORK = {Job.PLAN: "Planning", Job.POST: "Posting the plan", Job.BUILD: "Building", Job.PROVE: "Proving", Job.AUDIT: "Auditing"}
+_WORK = {
+    Job.PLAN: "Planning", Job.POST: "Posting the plan", Job.BUILD: "Building", Job.PROVE: "Proving", Job.AUDIT: "Auditing",
+    Job.CONFIRM: "Trying out what the audit claims",
+}  # fmt: skip
 
 
 def approval_waits(state: SessionState) -> bool:

@@ -10,13 +10,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from bot.core import building, calling, framing, minutes, opening, proving, spending
+from bot.core import auditing, building, calling, framing, minutes, opening, proving, spending
 from bot.core.effects import (
     AskPerson,
     Deliver,
     PrepareWorkspace,
     PriceCall,
     RepeatProof,
+    RunAuditChecks,
     RunBaseline,
     RunFixers,
     RunProof,
@@ -28,6 +29,7 @@ from bot.core.errors import BugError
 from bot.core.events import (
     AllowanceGiven,
     Answered,
+    AuditChecksRan,
     BaselineRan,
     BudgetRaised,
     CallFailed,
@@ -68,6 +70,7 @@ _HANDLERS: dict[type[Any], Callable[[Run, Any], Step]] = {
     ChangesetTaken: building.changeset_taken,
     ProofRan: proving.proof_ran,
     ProofRepeated: proving.proof_repeated,
+    AuditChecksRan: auditing.checks_ran,
     Delivered: proving.delivered,
     RoomFailed: opening.room_failed,
     JobBegan: minutes.job_began,
@@ -87,6 +90,7 @@ _ANSWERS: dict[type[Any], tuple[type[Any], ...]] = {
     TakeChangeset: (ChangesetTaken,),
     RunProof: (ProofRan,),
     RepeatProof: (ProofRepeated,),
+    RunAuditChecks: (AuditChecksRan,),
     AskPerson: (Answered,),
     Deliver: (Delivered,),
 }

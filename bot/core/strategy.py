@@ -23,6 +23,15 @@ ATTEMPTS = {
 }  # fmt: skip
 """Build attempts by category; every other category has three."""
 
+REVIEWERS = {
+    "cross_cutting_refactor": "refactor_review", "index_registry_change": "index_review",
+    "schema_contract_change": "schema_review", "bulk_multi_file_operation": "bulk_review",
+    "security_auth_change": "security_review", "external_feature_reuse": "external_code_review",
+    "external_code_intake": "license_and_security_review", "debt_cleanup": "debt_cleanup_review",
+}  # fmt: skip
+"""What an audit looks at first, by category."""
+REVIEWER = "orchestrator_review"
+"""The same for every other category."""
 
 WORTH = Worth(25 * MICRO, 10 * MICRO)
 

@@ -12,6 +12,7 @@ from bot.core.changeset import added_lines, removed_lines
 from bot.core.conversation import Text
 from bot.core.forecast import FEWEST, Forecast, iterations_left
 from bot.core.machines import PhaseState, RunState
+from bot.core.opinions import disagreement
 from bot.core.phases import Kind
 from bot.core.policy import needs_owner
 from bot.core.run import Overrun, Run, short
@@ -142,9 +143,11 @@ def line(run: Run) -> dict[str, Any]:
                 "place": f.place,
                 "claim": f.claim,
                 "evidence": list(f.evidence),
+                "note": f.note,
             }
             for f in run.findings
         ],
+        "audit": audit_figures(run),
     }
 
 
@@ -231,6 +234,33 @@ def cache_line(run: Run) -> str:
     each = [(model, cache_hit_rate(mine)) for model, _, mine, _ in by_model(run)]
     parts = ", ".join(f"{model} {share:.0%}" for model, share in each if share is not None)
     return f"From the vendors' caches: {rate:.0%} of {usage.prompt:,} input tokens ({parts})"
+
+
+def second_opinion(run: Run) -> str:
+    """What a second auditor added, where the risk asks for one; empty where it does not, or before anybody audited."""
+    opinions = run.documents.opinions
+    if not opinions or not run.compiled.triage.high_risk:
+        return ""
+    if len(opinions) < 2:
+        return "High risk asks for a second auditor, and no other model is configured: one audited alone"
+    apart, of = disagreement([opinion.audit for opinion in opinions])
+    if not of:
+        return "Two auditors, and neither calls anything major"
+    return f"Two auditors, who disagree on {apart} of {of} major points"
+
+
+def audit_figures(run: Run) -> dict[str, Any]:
+    """Who audited, what of their major points only one of two saw, and what became of major findings."""
+    notes = [finding.note for finding in run.findings if finding.source == "auditor"]
+    apart, of = disagreement([opinion.audit for opinion in run.documents.opinions])
+    return {
+        "auditors": [opinion.choice.model.model for opinion in run.documents.opinions],
+        "disagreed": apart,
+        "major_points": of,
+        "confirmed": sum(note.startswith("confirmed") for note in notes),
+        "refuted": sum(note.startswith("refuted") for note in notes),
+        "not_run": sum(note.startswith("not ") for note in notes),
+    }
 
 
 def changed_files(run: Run) -> list[dict[str, Any]]:

@@ -29,6 +29,7 @@ from bot.core.conversation import Message, Text
 from bot.core.errors import BugError
 from bot.core.phases import Kind, Role, Stage, stage_of
 from bot.core.run import Run
+from bot.core.strategy import REVIEWER, REVIEWERS
 from bot.llm import wire
 from bot.llm.model import Request
 from bot.llm.tools import tools_for
@@ -114,6 +115,7 @@ def _values(run: Run, stage: Stage, diff: Diff) -> dict[str, Any]:
         "phase": run.phase,
         "stage": stage,
         "schema": wire.compact(schema_of(stage.answer)) if stage.answer else "",
+        "reviewer": REVIEWERS.get(run.compiled.triage.category, REVIEWER),
         "left": run.ledger.run_cap - run.ledger.committed,
         "diff": text,
     }

@@ -9,6 +9,7 @@ import re
 from functools import partial
 from typing import Any
 
+from bot.core.auditing import CRITERION
 from bot.core.cheats import yielding
 from bot.core.errors import BugError
 from bot.core.forecast import level
@@ -18,10 +19,9 @@ from bot.core.phases import Kind, Role
 from bot.core.policy import MAX_CHANGESET_BYTES, MAX_FILES
 from bot.core.proving import commit_message
 from bot.core.run import Run, contract_digest, short
-from bot.core.selection import Choice
 from bot.core.session import LABEL, STOP_LABEL, SessionState
 from bot.core.settling import PhaseLine, Report, approval_waits
-from bot.core.summary import account, budget_line, by_model, cache_line, changed_files, checks, phase_rows, quote
+from bot.core.summary import account, budget_line, by_model, cache_line, changed_files, checks, phase_rows, quote, second_opinion
 from bot.render import duration, say
 
 MOST = 60_000
@@ -125,8 +125,9 @@ def audit_comment(run: Run, state: SessionState, *, job_url: str) -> str:
     if audit is None:
         raise BugError("an audit comment needs an audit")
     met = sum(verdict.verdict == "met" for verdict in audit.criteria)
-    majors = sum(finding.severity == "major" for finding in audit.findings)
-    minors = len(audit.findings) - majors
+    findings = [one for one in run.findings if one.source == "auditor" and not one.rule.startswith(CRITERION)]
+    majors = sum(finding.severity == "major" for finding in findings)
+    minors = len(findings) - majors
     found = [
         f"{count} {name} finding{'' if count == 1 else 's'}" for count, name in ((majors, "major"), (minors, "minor")) if count
     ]
@@ -137,8 +138,9 @@ def audit_comment(run: Run, state: SessionState, *, job_url: str) -> str:
         audit=audit,
         headline=", ".join([f"{met} of {len(audit.criteria)} criteria met", *(found or ["no finding"])]),
         criteria={criterion.id: criterion.text for criterion in (plan.criteria if plan else ())},
-        findings=sorted(audit.findings, key=lambda finding: finding.severity == "minor"),
-        auditor=_choice_of(run, Kind.REVIEW),
+        findings=findings,
+        auditors=[opinion.choice for opinion in run.documents.opinions],
+        second=second_opinion(run),
         builder=_model_of(run, Kind.IMPLEMENT),
         note=run.request.settings.note,
         job_url=job_url,
@@ -260,14 +262,9 @@ def _colour(spent: int, cap: int) -> str:
     return {"SAFE": "🟢", "WARNING": "🟡"}.get(level(spent, cap), "🔴")
 
 
-def _choice_of(run: Run, kind: Kind) -> Choice | None:
-    """The last model that worked on a phase of `kind`."""
-    return next((phase.choice for phase in reversed(run.phases) if phase.kind is kind and phase.choice), None)
-
-
 def _model_of(run: Run, kind: Kind) -> str:
-    choice = _choice_of(run, kind)
-    return choice.model.model if choice else ""
+    """The last model that worked on a phase of `kind`."""
+    return next((phase.choice.model.model for phase in reversed(run.phases) if phase.kind is kind and phase.choice), "")
 
 
 def _standing(state: SessionState) -> dict[str, Any]:

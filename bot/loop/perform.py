@@ -18,6 +18,7 @@ from bot.core.effects import (
     PrepareWorkspace,
     PriceCall,
     RepeatProof,
+    RunAuditChecks,
     RunBaseline,
     RunFixers,
     RunProof,
@@ -28,6 +29,7 @@ from bot.core.effects import (
 from bot.core.errors import BadInput, BugError, PolicyError, SetupError, TransientError
 from bot.core.events import (
     Answered,
+    AuditChecksRan,
     BaselineRan,
     CallFailed,
     CallPriced,
@@ -201,6 +203,11 @@ class Rooms:
         proof = self.place.prove(run.base_tree, run.changeset, baseline, settings)
         return ProofRepeated(baseline, proof, time.monotonic() - began)
 
+    def _audit_checks(self, run: Run, effect: RunAuditChecks) -> AuditChecksRan:
+        began = time.monotonic()
+        trials = self.place.try_checks(run.base_tree, effect.tree, effect.checks, run.request.settings)
+        return AuditChecksRan(trials, time.monotonic() - began)
+
     def _deliver(self, run: Run, effect: Deliver) -> Delivered:
         if self.publish is None:
             raise BugError("there is nowhere to deliver to")
@@ -245,6 +252,7 @@ _PERFORMERS: dict[type[Any], Callable[[Rooms, Run, Any], Event | None]] = {
     TakeChangeset: Rooms._changeset,
     RunProof: Rooms._proof,
     RepeatProof: Rooms._proof_again,
+    RunAuditChecks: Rooms._audit_checks,
     AskPerson: lambda rooms, run, effect: rooms.ask(run, effect) if rooms.ask else None,
     Deliver: Rooms._deliver,
 }

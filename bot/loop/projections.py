@@ -21,6 +21,7 @@ from bot.core.summary import (
     line,
     phase_rows,
     quote,
+    second_opinion,
     status,
     way_on,
 )
@@ -94,10 +95,7 @@ def _plan_values(run: Run) -> dict[str, Any]:
 
 def _values(run: Run, seconds: float) -> dict[str, Any]:
     """Everything the report and the page show."""
-    choices = {choice.role: choice for choice in run.strategy.choices} if run.strategy else {}
-    built, audited = (
-        [phase.choice for phase in run.phases if phase.kind is kind and phase.choice] for kind in (Kind.IMPLEMENT, Kind.REVIEW)
-    )
+    built = [phase.choice for phase in run.phases if phase.kind is Kind.IMPLEMENT and phase.choice]
     values: dict[str, Any] = {
         "run": run,
         "note": run.request.settings.note,
@@ -106,7 +104,8 @@ def _values(run: Run, seconds: float) -> dict[str, Any]:
         "way_on": way_on(run),
         "account": account(run),
         "builder": built[-1].model.model if built else "",
-        "auditor": audited[-1] if audited else choices.get(Role.AUDITOR),
+        "auditors": [opinion.choice for opinion in run.documents.opinions],
+        "second": second_opinion(run),
         "models": by_model(run),
         "cache": cache_line(run),
         "rows": phase_rows(run),

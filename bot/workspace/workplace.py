@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from bot.core.affected import affected
+from bot.core.answers import AuditCheck
 from bot.core.changeset import Changeset
 from bot.core.conversation import Message, ToolResult, ToolUse
 from bot.core.errors import BugError, PolicyError
 from bot.core.events import RunRequested, WorkspaceReady
 from bot.core.flaky import NOT_REPEATED, Repeats, suspects
 from bot.core.policy import is_test, is_test_support, redact, steers_tests
-from bot.core.reports import Check, FileChange, FixerCall, FixerReport, Profile, SandboxReport, TestReport
+from bot.core.reports import Check, FileChange, FixerCall, FixerReport, Profile, SandboxReport, TestReport, Trial
 from bot.core.run import Run
 from bot.core.strategy import Settings
 from bot.core.ticket import Ticket
@@ -42,6 +43,7 @@ from bot.workspace.sandbox import Sandbox
 from bot.workspace.search import grep
 from bot.workspace.toolchains import Surroundings, Toolchain, detect
 from bot.workspace.toolchains.reading import read_text
+from bot.workspace.trials import try_check
 from bot.workspace.variables import VARIABLES
 
 INNER = ("git", "tree", "copies", "box")
@@ -238,6 +240,14 @@ class Workplace:
             return None
         mixed = self.worktree.overlay(base_tree, changeset.tree, [change.path for change in support])
         return self._tests(mixed, "before", settings, Chosen((*new, *again)))
+
+    def try_checks(self, base_tree: str, tree: str, checks: Sequence[AuditCheck], settings: Settings) -> tuple[Trial, ...]:
+        """An auditor's checks, each on a fresh copy of the base and of the result."""
+
+        def tried(check: AuditCheck, tree: str) -> Check:
+            return try_check(check, self._copy(tree, "trial"), self._box, self.toolchain, settings.quick_seconds)
+
+        return tuple(Trial(tried(check, base_tree), tried(check, tree)) for check in checks)
 
     def _checked(
         self,

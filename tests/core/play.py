@@ -16,6 +16,7 @@ from bot.core.effects import (
     PrepareWorkspace,
     PriceCall,
     RepeatProof,
+    RunAuditChecks,
     RunBaseline,
     RunFixers,
     RunProof,
@@ -25,6 +26,7 @@ from bot.core.effects import (
 )
 from bot.core.events import (
     Answered,
+    AuditChecksRan,
     BaselineRan,
     CallFailed,
     CallPriced,
@@ -55,6 +57,7 @@ from bot.core.reports import (
     Profile,
     SandboxReport,
     Stage,
+    Trial,
 )
 from bot.core.reports import TestCase as Case
 from bot.core.reports import TestOutcome as Suite
@@ -239,10 +242,8 @@ class Rooms:
                 return self._tools(run, effect)
             case TakeChangeset():
                 return ChangesetTaken(changeset(*self._files(effect.tree), tree=effect.tree))
-            case RunProof():
-                return self._proof(effect.tree)
-            case RepeatProof():
-                return ProofRepeated(checks(self._suite()), self._proof(effect.tree).proof)
+            case RunProof() | RepeatProof() | RunAuditChecks():
+                return self._proved(effect)
             case AskPerson():
                 return Answered(effect.digest, self.chance.choice(DECISIONS), "a maintainer")
             case Deliver():
@@ -304,12 +305,30 @@ class Rooms:
         verdict = "met" if self.lucky else self.chance.choice(("unmet", "unverifiable"))
         names = [criterion.id for criterion in run.documents.plan.criteria] if run.documents.plan else []
         evidence = self.chance.choice(("src/a.py:1", "tests", "src/a.py:" + "9" * 5000, "nowhere.py:3", ""))
-        finding = {"severity": "major", "category": "security", "place": evidence, "claim": "a hole", "evidence": [evidence]}
+        check = {"kind": self.chance.choice(("none", "test", "command")), "body": self.chance.choice(("", "false", "\0"))}
+        finding = {
+            "severity": "major",
+            "category": self.chance.choice(("security", "regression")),
+            "place": evidence,
+            "claim": "a hole",
+            "evidence": [evidence],
+            "check": check,
+            "confidence": "high",
+        }
         return {
             "criteria": [{"id": name, "verdict": verdict, "evidence": [evidence]} for name in names],
             "findings": [] if self.lucky else [finding],
             "not_checked": [],
         }
+
+    def _proved(self, effect: RunProof | RepeatProof | RunAuditChecks) -> Event:
+        if isinstance(effect, RunAuditChecks):
+            return AuditChecksRan(tuple(Trial(self._tried(), self._tried()) for _ in effect.checks))
+        proof = self._proof(effect.tree)
+        return proof if isinstance(effect, RunProof) else ProofRepeated(checks(self._suite()), proof.proof)
+
+    def _tried(self) -> Check:
+        return Check("audit check", self.chance.choice(("pass", "fail", "neutral")), "exit 1")
 
     def _tools(self, run: Run, effect: UseTools) -> ToolsUsed:
         tree = effect.tree if self.chance.random() < 0.3 else f"tree-{run.phase.id}-{run.phase.turns}"

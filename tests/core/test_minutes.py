@@ -59,7 +59,7 @@ def test_each_workflow_run_is_booked_at_what_it_took(jobs: list[tuple[Job, float
         expected += RATE * (int(-(-seconds // 60)) + SET_UP)
     run, _ = step(run, JobBegan("audit", 99))
     assert billed(run) == expected + RATE * len(AROUND)
-    assert [held.call for held in run.ledger.reservations] == ["ci/99/audit"]
+    assert [held.call for held in run.ledger.reservations] == ["ci/99/audit", "ci/99/confirm"]
 
 
 @pytest.mark.parametrize("job", MODEL_JOBS)

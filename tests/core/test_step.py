@@ -18,6 +18,7 @@ from bot.core.errors import BugError
 from bot.core.events import (
     AllowanceGiven,
     Answered,
+    AuditChecksRan,
     BaselineRan,
     BudgetRaised,
     CallFailed,
@@ -258,6 +259,10 @@ def test_no_model_audits_what_it_built_unless_it_is_the_only_one(first: int, luc
             built = [phase.choice.model for phase in run.phases if phase.kind is Kind.IMPLEMENT and phase.choice][-1]
             others = {model.vendor for model in run.request.settings.models} - {built.vendor}
             assert run.call.choice.model != built or len(run.request.settings.models) == 1, f"seed {seed}"
+            heard = [opinion.choice.model for opinion in run.documents.opinions]
+            if run.phase.stage == "second":
+                others = {model.vendor for model in run.request.settings.models} - {heard[0].vendor}
+            assert run.call.choice.model not in heard
             assert run.call.choice.model.vendor in others or not others
 
 
@@ -354,6 +359,7 @@ def strangers(run: Run) -> dict[type[Any], Event]:
         ChangesetTaken(changeset(change(), tree=run.tree)),
         ProofRan(Proof(checks(suite({}), run.tree), None, None)),
         ProofRepeated(checks(suite({}), run.tree), Proof(checks(suite({}), run.tree), None, None)),
+        AuditChecksRan(()),
         Answered(digest, "approved", "me"),
         Delivered("ostler/x", HEAD_SHA),
     )
@@ -370,6 +376,7 @@ FITTING: dict[str, set[type[Any]]] = {
     "TakeChangeset": {ChangesetTaken},
     "RunProof": {ProofRan},
     "RepeatProof": {ProofRepeated},
+    "RunAuditChecks": {AuditChecksRan},
     "AskPerson": {Answered},
     "Deliver": {Delivered},
     "budget": set(),

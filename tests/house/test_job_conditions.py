@@ -62,15 +62,22 @@ WHOLE = {
     "plan": {"next": "build"},
     "build": {"next": "prove", "changeset_digest": DIGEST},
     "prove": passes("audit"),
-    "audit": passes("publish"),
+    "audit": passes("confirm"),
+    "confirm": passes("publish"),
 }
+CLEAR = WHOLE | {"audit": passes("publish")}
+"""An audit that claims nothing major: there is nothing to confirm."""
 
 
 def test_a_session_goes_through_all_jobs() -> None:
     assert ran(after(WHOLE)) == list(ORDER)
 
 
-@pytest.mark.parametrize("at", ["build", "prove", "audit", "publish"])
+def test_an_audit_that_claims_nothing_major_leaves_nothing_to_confirm() -> None:
+    assert ran(after(CLEAR)) == [name for name in ORDER if name != "confirm"]
+
+
+@pytest.mark.parametrize("at", ["build", "prove", "audit", "confirm", "publish"])
 def test_a_session_enters_where_it_stopped(at: str) -> None:
     later = ORDER[ORDER.index(at) :]
     assert ran(after(WHOLE | {"gate": gate(at, DIGEST)})) == ["gate", "post", *later]
@@ -94,7 +101,7 @@ def test_a_gate_that_says_no_ends_it() -> None:
 
 
 def test_a_fixers_change_passes_the_audit_without_a_model() -> None:
-    assert ran(after(WHOLE | {"prove": passes("publish")})) == list(ORDER)
+    assert ran(after(CLEAR | {"prove": passes("publish")})) == [name for name in ORDER if name != "confirm"]
 
 
 @pytest.mark.parametrize("failed", ORDER[1:-1])
@@ -113,34 +120,49 @@ def test_a_gate_that_died_leaves_nothing_to_conclude() -> None:
     assert ran(after({}, failed="gate")) == ["gate"]
 
 
+def judged(by: str, then: str) -> dict[str, str]:
+    """What a judge tells: `by` is the digest that it passed, or `fail`."""
+    return passes(then, by) if by != "fail" else passes(then) | {"verdict": "fail"}
+
+
 def test_only_what_was_proved_and_audited_is_published() -> None:
     """Every way to enter, every digest and every verdict: what a job tells can be wrong or missing."""
     other, count = "e" * 64, 0
     outcomes = (DIGEST, other, "fail")
-    entries = ("plan", "build", "prove", "audit", "publish")
-    for at, known, made, proved, audited in itertools.product(entries, (DIGEST, ""), (DIGEST, other, ""), outcomes, outcomes):
+    entries = ("plan", "build", "prove", "audit", "confirm", "publish")
+    ways = itertools.product(entries, (DIGEST, ""), (DIGEST, other, ""), outcomes, outcomes, ("", *outcomes))
+    for at, known, made, proved, audited, confirmed in ways:
         told = WHOLE | {
             "gate": gate(at, known),
             "build": {"next": "prove", "changeset_digest": made},
-            "prove": passes("audit", proved) if proved != "fail" else passes("audit") | {"verdict": "fail"},
-            "audit": passes("publish", audited) if audited != "fail" else passes("publish") | {"verdict": "fail"},
+            "prove": judged(proved, "audit"),
+            "audit": judged(audited, "confirm" if confirmed else "publish"),
+            "confirm": judged(confirmed, "publish") if confirmed else {},
         }
         needs = after(told)
-        of = {name: needs[name]["outputs"].get("changeset_digest", "") for name in ("build", "prove", "audit")}
-        ends = {of[name] if needs[name]["result"] != "skipped" else known for name in of}
-        verdicts = {needs[name]["outputs"]["verdict"] for name in ("prove", "audit") if needs[name]["result"] != "skipped"}
+        of = {name: needs[name]["outputs"].get("changeset_digest", "") for name in ("build", "prove", "audit", "confirm")}
+        ends = {of[name] if needs[name]["result"] != "skipped" else known for name in of if name != "confirm"}
+        ends |= {of["confirm"]} if needs["confirm"]["result"] != "skipped" else set()
+        judges = ("prove", "audit", "confirm")
+        verdicts = {needs[name]["outputs"].get("verdict") for name in judges if needs[name]["result"] != "skipped"}
         allowed = len(ends) == 1 and ends != {""} and verdicts <= {"pass"}
         assert ("publish" in ran(needs)) == allowed, told
         count += allowed
     assert count
 
 
+def test_what_an_audit_leaves_to_confirm_is_not_published_unconfirmed() -> None:
+    assert "publish" not in ran(after(WHOLE | {"confirm": passes("build") | {"verdict": "fail"}}))
+    assert "publish" not in ran(after(WHOLE | {"gate": gate("confirm", DIGEST), "confirm": {}}))
+
+
 @pytest.mark.parametrize("liar", ["plan", "build", "prove"])
 def test_no_job_can_send_the_session_past_its_judges(liar: str) -> None:
     """Not even within one workflow run by naming a job further on: whoever made something does not judge it."""
-    for then in ("prove", "audit", "publish"):
-        needs = after(WHOLE | {liar: passes(then)} | ({"prove": {}, "audit": {}} if liar != "prove" else {"audit": {}}))
-        assert "publish" not in ran(needs)
+    for then in ("prove", "audit", "confirm", "publish"):
+        silent = ("audit", "confirm", *(("prove",) if liar != "prove" else ()))
+        assert "publish" not in ran(after(WHOLE | {liar: passes(then)} | {name: {} for name in silent}))
+        assert "publish" not in ran(after(CLEAR | {liar: passes(then), "audit": {}}))
 
 
 @pytest.mark.parametrize("job", MINUTES)

@@ -47,6 +47,7 @@ TABLE = {
     "build": Holds(READ, KEYS, MODEL, checkout=True, minutes=60),
     "prove": Holds(READ, checkout=True, minutes=30),
     "audit": Holds({}, KEYS, MODEL, minutes=15),
+    "confirm": Holds(READ, checkout=True, minutes=15),
     "publish": Holds({"contents": "write", "pull-requests": "write", "issues": "write"}, token=True),
     "conclude": Holds(
         READ | {"issues": "write", "checks": "write", "actions": "write", "id-token": "write"}, STATE_KEY, STATE, token=True
@@ -60,7 +61,7 @@ GRANTED: Mapping[str, Mapping[str, Mapping[str, str]]] = {
     SIMPLE: {"improve": ALONE},
 }
 """What the jobs of the other workflow files may hold."""
-UNTRUSTED = ("plan", "build", "prove", "audit")
+UNTRUSTED = ("plan", "build", "prove", "audit", "confirm")
 """Jobs with untrusted code or a model in them: they change nothing on GitHub and cannot prove who they are."""
 FORBIDDEN = (
     r"secrets\s*\[", r"tojson\(\s*secrets", r"secrets:\s*inherit", r"secrets\.GITHUB_TOKEN", r"actions/cache", r"write-all",
@@ -177,6 +178,7 @@ MUTATIONS = {
         r"\1\n      id-token: write",
     ),
     "prove gets a key": gets("prove", "openai_api_key: ${{ secrets.OPENAI_API_KEY }}"),
+    "confirm gets a key": gets("confirm", "anthropic_api_key: ${{ secrets.ANTHROPIC_API_KEY }}"),
     "publish gets the key of the state": gets("publish", "state_key: ${{ secrets.OSTLER_STATE_KEY }}"),
     "build gets the token": gets("build", "github_token: ${{ github.token }}"),
     "all secrets at once": gets("audit", "needs: ${{ toJSON(secrets) }}"),

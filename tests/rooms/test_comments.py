@@ -26,6 +26,7 @@ from bot.core.effects import (
     PrepareWorkspace,
     PriceCall,
     RepeatProof,
+    RunAuditChecks,
     RunBaseline,
     RunFixers,
     RunProof,
@@ -36,6 +37,7 @@ from bot.core.effects import (
 from bot.core.errors import BugError
 from bot.core.events import (
     Answered,
+    AuditChecksRan,
     BaselineRan,
     CallPriced,
     ChangesetTaken,
@@ -52,7 +54,7 @@ from bot.core.events import (
 from bot.core.inert import code, inert_line
 from bot.core.jobs import next_job, waits
 from bot.core.phases import Kind
-from bot.core.reports import Check, FileChange, FixerReport, Probe, SandboxReport
+from bot.core.reports import Check, FileChange, FixerReport, Probe, SandboxReport, Trial
 from bot.core.reports import TestReport as Suite
 from bot.core.run import Run
 from bot.core.session import SessionState, branch, session_id
@@ -96,6 +98,7 @@ PLAN: Json = {
 }
 OBJECTIONS = [{"id": "O1", "text": "Nothing says what `--3` is."}]
 ANSWERS = [{"objection": "O1", "answer": "It stays an error; a test says so."}]
+NO_CHECK = {"kind": "none", "body": ""}
 AUDIT: Json = {
     "criteria": [
         {"id": "C1", "verdict": "met", "evidence": [NEW_TEST]},
@@ -108,6 +111,8 @@ AUDIT: Json = {
             "place": "purse/amounts.py:1",
             "claim": "the sign is read twice",
             "evidence": ["purse/amounts.py:1"],
+            "check": NO_CHECK,
+            "confidence": "medium",
         }
     ],
     "not_checked": ["amounts of more than 18 digits"],
@@ -166,14 +171,19 @@ class Story:
                 return ToolsUsed(effect.call, "tree-built", (), (), 0.5)
             case TakeChangeset():
                 return ChangesetTaken(changeset(*self.files, tree=effect.tree))
-            case RunProof():
-                return ProofRan(self.proof(effect.tree))
-            case RepeatProof():
-                return ProofRepeated(self.baseline(), self.proof(effect.tree))
+            case RunProof() | RepeatProof() | RunAuditChecks():
+                return self.proved(effect)
             case AskPerson():
                 return Answered(effect.digest, "approved", "bob")
             case Deliver():
                 return Delivered(effect.branch, HEAD, 57)
+
+    def proved(self, effect: RunProof | RepeatProof | RunAuditChecks) -> Event:
+        if isinstance(effect, RunAuditChecks):
+            tried = Trial(Check("audit check", "pass", "exit 0"), Check("audit check", "neutral", EVIL_BLOCK))
+            return AuditChecksRan((tried,) * len(effect.checks))
+        proof = self.proof(effect.tree)
+        return ProofRan(proof) if isinstance(effect, RunProof) else ProofRepeated(self.baseline(), proof)
 
     def workspace(self) -> WorkspaceReady:
         probes = tuple(Probe(name, True, "held") for name in ("network", "write outside", "network", "other processes"))
@@ -398,7 +408,9 @@ def hostile() -> Story:
         "out_of_scope": [EVIL_BLOCK],
         "risks": [EVIL_BLOCK],
     }
-    finding = {"severity": "minor", "category": "style", "place": EVIL_TEST, "claim": EVIL_BLOCK, "evidence": [EVIL_TEST, EVIL]}
+    finding: Json = {"severity": "major", "category": "style", "place": EVIL_TEST, "claim": EVIL_BLOCK}
+    finding |= {"evidence": [EVIL_TEST, EVIL]}
+    finding |= {"check": {"kind": "command", "body": EVIL_BLOCK}, "confidence": "high"}
     audit = {
         "criteria": [{"id": EVIL, "verdict": "unverifiable", "evidence": [EVIL]}],
         "findings": [finding],
@@ -483,6 +495,7 @@ def test_hostile_outcomes_and_reports_do_nothing() -> None:
 
 def test_no_text_is_longer_than_github_takes() -> None:
     long: Json = {"severity": "minor", "category": "style", "place": TEST, "evidence": [TEST] * 90}
+    long |= {"check": NO_CHECK, "confidence": "low"}
     findings = [{**long, "claim": f"{number} {'x' * 900}"} for number in range(300)]
     tasks = [{"id": f"T{n}", "title": "y " * 900, "files": [f"purse/{n}.py"], "depends_on": []} for n in range(300)]
     story = Story(plan={**PLAN, "tasks": tasks}, audit={**AUDIT, "findings": findings}, account="z\n" * 9_000, delivered=False)

@@ -51,6 +51,7 @@ MAY_WRITE: Mapping[str, set[str]] = {
     "build": set(),
     "prove": set(),
     "audit": set(),
+    "confirm": set(),
     "publish": {"contents", "issues", "pull-requests"},
     "conclude": {"issues", "checks", "actions"},
 }
@@ -63,11 +64,12 @@ HOLDS: Mapping[str, set[str]] = {
     "build": MODEL_KEYS,
     "prove": set(),
     "audit": MODEL_KEYS,
+    "confirm": set(),
     "publish": {"OSTLER_GITHUB_TOKEN"},
     "conclude": {"OSTLER_STATE_KEY", *OF_GITHUB},
 }
 """What of the environment that each job's program gets is a credential."""
-WITH_CHECKOUT = {"plan", "build", "prove"}
+WITH_CHECKOUT = {"plan", "build", "prove", "confirm"}
 
 
 @dataclass(frozen=True, slots=True)

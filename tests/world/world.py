@@ -357,8 +357,14 @@ def audits(*unmet: str, criteria: Sequence[str] = ("C1",), evidence: Sequence[st
     return rule(*words, json={"criteria": verdicts, "findings": list(findings), "not_checked": []})
 
 
-def a_finding(claim: str, place: str = "calc.py:6", severity: str = "major", evidence: Sequence[str] = ("calc.py:6",)) -> Json:
-    return {"severity": severity, "category": "correctness", "place": place, "claim": claim, "evidence": list(evidence)}
+def a_finding(
+    claim: str, place: str = "calc.py:6", severity: str = "major", evidence: Sequence[str] = ("calc.py:6",), *,
+    category: str = "correctness", command: str = "", test: str = "", confidence: str = "high",
+) -> Json:  # fmt: skip
+    """`command` or `test` is its check."""
+    check = {"kind": "command" if command else "test" if test else "none", "body": command or test}
+    return {"severity": severity, "category": category, "place": place, "claim": claim, "evidence": list(evidence),
+            "check": check, "confidence": confidence}  # fmt: skip
 
 
 FIX = edit("calc.py", "    return left - right\n", "    return left + right\n")

@@ -1,0 +1,150 @@
+"""REVIEW: models that did not make the change judge it; what they say is checked before it counts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+from bot.core.answers import AnswerError, Audit, AuditCheck, CriterionVerdict, read
+from bot.core.calling import ask, reads, text_of, unusable
+from bot.core.changeset import decoded
+from bot.core.effects import RunAuditChecks
+from bot.core.errors import BugError
+from bot.core.events import AuditChecksRan, ModelReplied
+from bot.core.findings import Finding, merge
+from bot.core.flow import begins, go_back, pass_gate, to_gate
+from bot.core.opinions import Claim, claims, to_run, united, weighed
+from bot.core.phases import Kind, Role
+from bot.core.reports import Trial
+from bot.core.run import Opinion, Run, Step
+from bot.core.selection import Choice, apart, second_auditor
+from bot.core.validation import outcomes
+
+CRITERION = "criterion-"
+"""Begins the rule of a finding that is about a criterion, not about a place in the change."""
+
+
+@begins(Kind.REVIEW)
+def begin_review(run: Run) -> Step:
+    """A fixer's own before and after report is evidence enough; a model's work is audited by another model."""
+    run = replace(run, documents=replace(run.documents, opinions=(), audit=None))
+    if not run.compiled.fixers:
+        chosen = next(choice for choice in run.compiled.choices if choice.role is Role.AUDITOR)
+        return ask(run.with_phase(replace(run.phase, choice=apart(chosen, run.request.settings.models, _author(run).model))))
+    evidence = tuple(f"{report.fixer}: {report.before} before, {report.after} after" for report in run.fixer_reports)
+    tests = run.verdict.outcome if run.verdict else "neutral"
+    verdicts = (
+        CriterionVerdict("C1", "met", evidence),
+        CriterionVerdict("C2", "met" if tests == "pass" else "unverifiable", ("tests",)),
+    )
+    audit = Audit(verdicts, (), ("no model looked at this change: it is a deterministic fixer's",))
+    return pass_gate(to_gate(replace(run, documents=replace(run.documents, audit=audit))))
+
+
+def _author(run: Run) -> Choice:
+    """The model that made the change."""
+    return next(phase.choice for phase in reversed(run.phases) if phase.kind is Kind.IMPLEMENT and phase.choice)
+
+
+@reads(Kind.REVIEW)
+def audit_read(run: Run, event: ModelReplied) -> Step:
+    """Evidence has to resolve: findings without any are dropped, criteria without any are not verified."""
+    plan, phase = run.documents.plan, run.phase
+    wanted = [criterion.id for criterion in (plan.criteria if plan else ())]
+    try:
+        audit = read(Audit, text_of(event))
+    except AnswerError as error:
+        return unusable(run, event, str(error))
+    if missing := [name for name in wanted if name not in {verdict.id for verdict in audit.criteria}]:
+        return unusable(run, event, f"criterion {missing[0]} has no verdict")
+    if phase.choice is None:
+        raise BugError("an audit without an auditor")
+    audit = _resolved(run, replace(audit, criteria=tuple(v for v in audit.criteria if v.id in wanted)))
+    opinions = (*run.documents.opinions, Opinion(phase.choice, audit))
+    run = replace(run, documents=replace(run.documents, opinions=opinions))
+    if phase.stage == "audit" and (other := other_auditor(run, phase.choice)):
+        return ask(run.with_phase(replace(phase, stage="second", choice=other, conversation=(), unusable=0)))
+    return _heard(run)
+
+
+def other_auditor(run: Run, first: Choice) -> Choice | None:
+    """Who audits besides `first`: somebody where the risk is high, if there is another model that may."""
+    if not run.compiled.triage.high_risk:
+        return None
+    return second_auditor(first, run.request.settings.models, _author(run).model)
+
+
+def _heard(run: Run) -> Step:
+    """All auditors spoke: what the major claims rest on is run before anything is decided."""
+    audits = [opinion.audit for opinion in run.documents.opinions]
+    run = replace(run, documents=replace(run.documents, audit=united(audits)))
+    if checks := to_run(claims(audits)):
+        return run, (RunAuditChecks(run.tree, checks),)
+    return _decided(run, {})
+
+
+def checks_ran(run: Run, event: AuditChecksRan) -> Step:
+    asked = run.pending
+    if not isinstance(asked, RunAuditChecks) or len(asked.checks) != len(event.trials):
+        raise BugError("each check of an audit has one answer")
+    return _decided(run.worked(event.seconds), dict(zip(asked.checks, event.trials, strict=True)))
+
+
+def _decided(run: Run, trials: Mapping[AuditCheck, Trial]) -> Step:
+    """Only what is major now buys another loop."""
+    audit, audits = run.documents.audit, [opinion.audit for opinion in run.documents.opinions]
+    found = (
+        *(_criterion_finding(verdict) for verdict in (audit.criteria if audit else ()) if verdict.verdict != "met"),
+        *(_finding(run, claim, trials) for claim in claims(audits)),
+    )
+    run = to_gate(replace(run, findings=merge(run.findings, found)))
+    majors = tuple(_told(finding) for finding in found if finding.severity == "major")
+    if majors:
+        return go_back(run, (Kind.IMPLEMENT, Kind.VERIFY, Kind.REVIEW), majors)
+    return pass_gate(run)
+
+
+def _finding(run: Run, claim: Claim, trials: Mapping[AuditCheck, Trial]) -> Finding:
+    severity, note = weighed(claim, trials, resolves=any(resolves(run, item) for item in claim.evidence))
+    return Finding("auditor", severity, f"{claim.category}:{claim.text[:80]}", claim.place, claim.text, claim.evidence, note)
+
+
+def _told(finding: Finding) -> str:
+    """A problem as the next attempt reads it."""
+    return f"{finding.place}: {finding.claim}" + (f" ({finding.note})" if finding.note else "")
+
+
+def _resolved(run: Run, audit: Audit) -> Audit:
+    criteria = tuple(
+        replace(v, verdict="unverifiable") if v.verdict == "met" and not any(resolves(run, e) for e in v.evidence) else v
+        for v in audit.criteria
+    )
+    return replace(
+        audit,
+        criteria=criteria,
+        findings=tuple(f for f in audit.findings if any(resolves(run, e) for e in (*f.evidence, f.place))),
+    )
+
+
+def resolves(run: Run, evidence: str) -> bool:
+    """Whether `evidence` names something that exists: a line of a changed file, a file, a test that ran, a check that ran."""
+    proof = run.proof
+    if proof is None:
+        return False
+    if evidence in outcomes(proof.head.tests) or evidence in {check.name for check in proof.head.checks} | {"tests"}:
+        return True
+    path, _, line = evidence.partition(":")
+    for change in run.changeset.files if run.changeset else ():
+        if change.path == path:
+            text = decoded(change.after if change.after is not None else change.before) or ""
+            numbers = re.fullmatch(r"(\d{1,9})(?:-\d+)?", line)
+            return not line or bool(numbers and 1 <= int(numbers[1]) <= text.count("\n") + 1)
+    return False
+
+
+def _criterion_finding(verdict: CriterionVerdict) -> Finding:
+    rule = f"{CRITERION}{verdict.id}"
+    if verdict.verdict == "unmet":
+        return Finding("auditor", "major", rule, verdict.id, "the criterion is not met", verdict.evidence)
+    return Finding("auditor", "minor", rule, verdict.id, "the criterion could not be verified", verdict.evidence)
