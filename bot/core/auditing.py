@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
+from bot.core.ageing import to_clean
 from bot.core.answers import AnswerError, Audit, AuditCheck, CriterionVerdict, read
 from bot.core.calling import ask, reads, text_of, unusable
 from bot.core.changeset import decoded
@@ -14,7 +15,7 @@ from bot.core.errors import BugError
 from bot.core.events import AuditChecksRan, ModelReplied
 from bot.core.findings import Finding, merge
 from bot.core.flow import begins, go_back, pass_gate, to_gate
-from bot.core.opinions import Claim, claims, to_run, united, weighed
+from bot.core.opinions import Claim, claims, key_of, to_run, united, weighed
 from bot.core.phases import Kind, Role
 from bot.core.reports import Trial
 from bot.core.run import Opinion, Run, Step
@@ -23,6 +24,8 @@ from bot.core.validation import outcomes
 
 CRITERION = "criterion-"
 """Begins the rule of a finding that is about a criterion, not about a place in the change."""
+AGED = "aged:"
+"""Begins the note of a minor finding that counts as major because several runs left it."""
 
 
 @begins(Kind.REVIEW)
@@ -99,15 +102,32 @@ def _decided(run: Run, trials: Mapping[AuditCheck, Trial]) -> Step:
         *(_finding(run, claim, trials) for claim in claims(audits)),
     )
     run = to_gate(replace(run, findings=merge(run.findings, found)))
-    majors = tuple(_told(finding) for finding in found if finding.severity == "major")
+    majors = [finding for finding in found if finding.severity == "major"]
+    if majors and all(finding.note.startswith(AGED) for finding in majors) and not _may_go_back_for_debt(run):
+        return pass_gate(run, "what earlier runs left too is still there")
     if majors:
-        return go_back(run, (Kind.IMPLEMENT, Kind.VERIFY, Kind.REVIEW), majors)
+        return go_back(run, (Kind.IMPLEMENT, Kind.VERIFY, Kind.REVIEW), tuple(_told(finding) for finding in majors))
     return pass_gate(run)
+
+
+def _may_go_back_for_debt(run: Run) -> bool:
+    """Debt alone buys one more attempt and ends no run: the change is as good as those before it."""
+    return run.attempt == 1 and run.compiled.attempts > 1
 
 
 def _finding(run: Run, claim: Claim, trials: Mapping[AuditCheck, Trial]) -> Finding:
     severity, note = weighed(claim, trials, resolves=any(resolves(run, item) for item in claim.evidence))
+    aged = next((debt for debt in to_clean(run.request.settings.experience.audits) if debt.key == claim.key), None)
+    if aged and claim.severity == "minor":
+        severity, note = "major", f"{AGED} {aged.runs} runs before left it too"
     return Finding("auditor", severity, f"{claim.category}:{claim.text[:80]}", claim.place, claim.text, claim.evidence, note)
+
+
+def audit_key(finding: Finding) -> str:
+    """By which a finding of an auditor is known over runs; empty for any other."""
+    if finding.source != "auditor" or finding.rule.startswith(CRITERION):
+        return ""
+    return key_of(finding.rule.partition(":")[0], finding.place)
 
 
 def _told(finding: Finding) -> str:

@@ -44,14 +44,47 @@ class RunCost:
 
 
 @dataclass(frozen=True, slots=True)
+class File:
+    """A file that an audit looked at."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A finding that a run delivered its change with. `key` is `category@file`."""
+
+    key: str
+    severity: str
+    place: str
+    claim: str
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """A delivered run whose change models audited, and the day it ended. Two auditors called `points` things major between them,
+    and were apart on `disagreed` of them."""
+
+    safety_critical: bool
+    disagreed: int
+    points: int
+    files: tuple[File, ...] = ()
+    left: tuple[Sighting, ...] = ()
+    day: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Experience:
-    """The newest last: at most `MAX_OUTCOMES` attempts and `MAX_RUNS` runs of one repository."""
+    """The newest last: at most `MAX_OUTCOMES` attempts, `MAX_RUNS` runs and as many audits of one repository."""
 
     outcomes: tuple[Outcome, ...] = ()
     runs: tuple[RunCost, ...] = ()
+    audits: tuple[Audited, ...] = ()
 
 
 MAX_OUTCOMES, MAX_RUNS = 400, 50
+FROZEN_AUDITS = 10
+"""Audits that a run is given: an older finding that nobody saw since is no debt of today."""
 FROZEN = 100
 """Outcomes that a run is given: it keeps them in its journal."""
 NONE = Experience()
@@ -59,7 +92,7 @@ NONE = Experience()
 
 def frozen(found: Experience) -> Experience:
     """As much of it as a run decides by."""
-    return Experience(found.outcomes[-FROZEN:], tuple(replace(run, uses=()) for run in found.runs))
+    return Experience(found.outcomes[-FROZEN:], tuple(replace(run, uses=()) for run in found.runs), found.audits[-FROZEN_AUDITS:])
 
 
 def read_experience(value: Any) -> Experience:
@@ -68,9 +101,10 @@ def read_experience(value: Any) -> Experience:
     Raises:
         PolicyError: not exactly the fields of one, each of its own type, or more than is kept.
     """
-    if not isinstance(value, dict) or value.keys() != {"outcomes", "runs"}:
-        raise PolicyError("The experience does not have its two fields.")
+    if not isinstance(value, dict) or value.keys() != {"outcomes", "runs", "audits"}:
+        raise PolicyError("The experience does not have its three fields.")
     outcomes, runs = rows(Outcome, value["outcomes"]), rows(RunCost, value["runs"], uses=KindUse)
-    if len(runs) > MAX_RUNS or len(outcomes) > MAX_OUTCOMES:
+    audits = rows(Audited, value["audits"], files=File, left=Sighting)
+    if max(len(runs), len(audits)) > MAX_RUNS or len(outcomes) > MAX_OUTCOMES:
         raise PolicyError("The experience is more than is kept.")
-    return Experience(outcomes, runs)
+    return Experience(outcomes, runs, audits)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from bot.core.ageing import to_clean
 from bot.core.answers import (
     AnswerError,
     Approach,
@@ -99,7 +100,7 @@ def plan_read(run: Run, event: ModelReplied) -> Step:
 def _drafted(run: Run, text: str) -> Step:
     plan = read(Plan, text)
     _check_plan(plan)
-    return _stage(replace(run, documents=replace(run.documents, plan=replace(plan, tasks=ordered(plan.tasks)))), "review")
+    return _stage(replace(run, documents=replace(run.documents, plan=_with_debts(run, plan))), "review")
 
 
 def _reviewed(run: Run, text: str) -> Step:
@@ -118,8 +119,16 @@ def _refined(run: Run, text: str) -> Step:
     answered_ = {answer.objection for answer in refined.answers if answer.answer}
     if open_ := [objection.id for objection in (review.objections if review else ()) if objection.id not in answered_]:
         raise AnswerError(f"objection {open_[0]} has no answer")
-    plan = replace(refined.plan, tasks=ordered(refined.plan.tasks))
+    plan = _with_debts(run, refined.plan)
     return _gate(to_gate(replace(run, documents=replace(run.documents, plan=plan, objection_answers=refined.answers))))
+
+
+def _with_debts(run: Run, plan: Plan) -> Plan:
+    """The plan in order, with a task for each finding in its files that several runs left: who is there anyway cleans up."""
+    paths, known = {path for task in plan.tasks for path in task.files}, {task.id for task in plan.tasks}
+    debts = [debt for debt in to_clean(run.request.settings.experience.audits) if debt.path in paths]
+    tasks = [Task(f"debt-{n}", f"clean up {debt.place}: {debt.claim}", (debt.path,), ()) for n, debt in enumerate(debts, 1)]
+    return replace(plan, tasks=(*ordered(plan.tasks), *(task for task in tasks if task.id not in known)))
 
 
 def _stage(run: Run, name: str) -> Step:

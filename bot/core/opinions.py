@@ -43,7 +43,12 @@ class Claim:
     @property
     def key(self) -> str:
         """`category@file`: what two auditors say of one file in one category is one claim."""
-        return f"{self.category}@{file_of(self.place)}"
+        return key_of(self.category, self.place)
+
+
+def key_of(category: str, place: str) -> str:
+    """`category@file`."""
+    return f"{category}@{file_of(place)}"
 
 
 def file_of(place: str) -> str:

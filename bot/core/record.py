@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
-from bot.core.experience import NONE, Experience, KindUse, Outcome, RunCost
-from bot.core.machines import PhaseState
+from bot.core.auditing import audit_key
+from bot.core.experience import NONE, Audited, Experience, File, KindUse, Outcome, RunCost, Sighting
+from bot.core.inert import plain
+from bot.core.machines import PhaseState, RunState
+from bot.core.opinions import disagreement
 from bot.core.phases import Kind
+from bot.core.policy import redact
 from bot.core.run import Phase, Run
 from bot.core.spending import uses
 from bot.core.standing import by_kind
+
+MAX_FILES, MAX_LEFT, MAX_PLACE, MAX_CLAIM = 40, 20, 200, 200
+"""Of one audit: files and findings, and characters of a path and of a claim, that are kept."""
 
 
 def taught(run: Run) -> Experience:
     """All that the run, if it is over, adds."""
     cost = run_cost(run) if run.over else None
-    return Experience(outcomes(run), (cost,)) if cost else NONE
+    seen = audited(run)
+    return Experience(outcomes(run), (cost,), (seen,) if seen else ()) if cost else NONE
+
+
+def audited(run: Run) -> Audited | None:
+    """What the audit of a delivered change looked at and left behind; None where nothing was delivered or no model looked."""
+    opinions, changeset = run.documents.opinions, run.changeset
+    if run.state is not RunState.DONE_SUCCESS or not opinions or changeset is None:
+        return None
+    left = {
+        key: Sighting(key, finding.severity, finding.place[:MAX_PLACE], redact(plain(finding.claim, MAX_CLAIM)))
+        for finding in run.findings
+        if (key := audit_key(finding))
+    }
+    apart, points = disagreement([opinion.audit for opinion in opinions])
+    files = tuple(File(path) for path in changeset.paths if len(path) <= MAX_PLACE)
+    critical = run.compiled.triage.importance == "critical"
+    return Audited(critical, apart, points, files[:MAX_FILES], tuple(left.values())[:MAX_LEFT])
 
 
 def outcomes(run: Run) -> tuple[Outcome, ...]:

@@ -9,6 +9,7 @@ import re
 from functools import partial
 from typing import Any
 
+from bot.core.ageing import to_clean
 from bot.core.auditing import CRITERION
 from bot.core.cheats import yielding
 from bot.core.errors import BugError
@@ -52,6 +53,7 @@ def plan_comment(run: Run, state: SessionState, *, job_url: str) -> str:
         state=state,
         plan=plan,
         yielding=yielding(plan),
+        debts=to_clean(settings.experience.audits),
         standing=_approval(run, waits),
         waits=waits,
         over=run.over and run.state is not RunState.DONE_SUCCESS,

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from bot.core.ageing import backlog
 from bot.core.budget_report import enforcement
 from bot.core.cheats import yielding
 from bot.core.incident import remedy, went_wrong
@@ -106,6 +107,7 @@ def _values(run: Run, seconds: float) -> dict[str, Any]:
         "builder": built[-1].model.model if built else "",
         "auditors": [opinion.choice for opinion in run.documents.opinions],
         "second": second_opinion(run),
+        "backlog": backlog(run.request.settings.experience.audits),
         "models": by_model(run),
         "cache": cache_line(run),
         "rows": phase_rows(run),

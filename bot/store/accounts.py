@@ -207,6 +207,8 @@ class Accounts:
             self.remember(repo, f"{name}/{outcome.attempt}", outcome)
         for cost in taught.runs:
             self.remember_run(repo, name, replace(cost, day=day))
+        for audited in taught.audits:
+            self._remember(repo, "audit", name, asdict(replace(audited, day=day)))
 
     def remember(self, repo: str, key: str, outcome: Outcome) -> None:
         """Keep how a verified attempt ended; `key` names it, so that a resumed run tells nothing twice."""
@@ -224,7 +226,7 @@ class Accounts:
         """
         try:
             outcomes, runs = self._memories(repo, "outcome", MAX_OUTCOMES), self._memories(repo, "run", MAX_RUNS)
-            return read_experience({"outcomes": outcomes, "runs": runs})
+            return read_experience({"outcomes": outcomes, "runs": runs, "audits": self._memories(repo, "audit", MAX_RUNS)})
         except (ValueError, PolicyError) as error:
             raise SetupError(
                 f"What the database remembers of {repo} is damaged: move the database away and start again."

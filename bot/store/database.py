@@ -135,7 +135,7 @@ memories = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("repo", String(140), nullable=False),
-    Column("kind", String(10), nullable=False),  # outcome, run
+    Column("kind", String(10), nullable=False),  # outcome, run, audit
     Column("key", String(300), nullable=False),
     Column("value", Text, nullable=False),
     sa.UniqueConstraint("repo", "kind", "key"),

@@ -11,14 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.core.errors import PolicyError
-from bot.core.experience import MAX_RUNS, Experience, KindUse, Outcome, RunCost, frozen, read_experience
+from bot.core.experience import MAX_RUNS, Audited, Experience, File, KindUse, Outcome, RunCost, Sighting, frozen, read_experience
 from bot.core.rows import rows
 
 AMOUNT, WORD = st.integers(0, 2**63 - 1), st.text(max_size=8)
 OUTCOMES = st.builds(Outcome, WORD, WORD, WORD, WORD, WORD, st.booleans(), AMOUNT)
 USES = st.builds(KindUse, WORD, AMOUNT, st.floats(0, 1e9))
 RUNS = st.builds(RunCost, WORD, WORD, WORD, AMOUNT, st.lists(USES, max_size=3).map(tuple))
-EXPERIENCES = st.builds(Experience, st.lists(OUTCOMES, max_size=4).map(tuple), st.lists(RUNS, max_size=4).map(tuple))
+FILES, LEFT = st.builds(File, WORD), st.builds(Sighting, WORD, WORD, WORD, WORD)
+AUDITS = st.builds(
+    Audited, st.booleans(), AMOUNT, AMOUNT, st.lists(FILES, max_size=2).map(tuple), st.lists(LEFT, max_size=2).map(tuple), WORD
+)
+EXPERIENCES = st.builds(Experience, *(st.lists(each, max_size=4).map(tuple) for each in (OUTCOMES, RUNS, AUDITS)))
 
 
 @given(EXPERIENCES)
@@ -50,12 +54,13 @@ def test_a_field_more_or_less_is_refused(outcome: Outcome, name: str) -> None:
 
 
 RUN = asdict(RunCost("bug", "Small", "medium", 5))
+EMPTY: dict[str, Any] = {"outcomes": [], "runs": [], "audits": []}
 
 
 @pytest.mark.parametrize(
     "value",
-    [None, [], {}, {"outcomes": []}, {"outcomes": {}, "runs": []}, {"outcomes": [], "runs": {}}, {"outcomes": [], "runs": [{}]},
-     {"outcomes": [], "runs": [RUN] * (MAX_RUNS + 1)}, {"outcomes": [], "runs": [{**RUN, "uses": [{}]}]}],
+    [None, [], {}, {"outcomes": [], "runs": []}, {**EMPTY, "outcomes": {}}, {**EMPTY, "runs": {}}, {**EMPTY, "runs": [{}]},
+     {**EMPTY, "runs": [RUN] * (MAX_RUNS + 1)}, {**EMPTY, "runs": [{**RUN, "uses": [{}]}]}, {**EMPTY, "audits": [{}]}],
 )  # fmt: skip
 def test_what_is_no_experience_is_refused(value: Any) -> None:
     with pytest.raises(PolicyError):

@@ -36,8 +36,8 @@ FEATURES = (
     Feature(
         "the plan is reviewed by a second model",
         "bot/core/framing.py",
-        'return _stage(replace(run, documents=replace(run.documents, plan=replace(plan, tasks=ordered(plan.tasks)))), "review")',
-        "return _gate(to_gate(replace(run, documents=replace(run.documents, plan=replace(plan, tasks=ordered(plan.tasks))))))",
+        'return _stage(replace(run, documents=replace(run.documents, plan=_with_debts(run, plan))), "review")',
+        "return _gate(to_gate(replace(run, documents=replace(run.documents, plan=_with_debts(run, plan)))))",
         "test_run.py::test_the_report_holds_plan_proof_audit_and_cost",
     ),
     Feature(
@@ -46,6 +46,49 @@ FEATURES = (
         'return Choice(role, pick(models, vendor, wanted), f"other vendor than {author.model}")',
         "return Choice(role, author, 'itself')",
         "test_run.py::test_the_report_holds_plan_proof_audit_and_cost",
+    ),
+    Feature(
+        "what an audit claims is run before it counts",
+        "bot/core/auditing.py",
+        "    if checks := to_run(claims(audits)):",
+        "    if checks := ():",
+        "test_audit.py::test_a_major_finding_whose_check_fails_sends_the_work_back",
+    ),
+    Feature(
+        "what its check refutes is minor",
+        "bot/core/opinions.py",
+        '        return "minor", "refuted: its check passes on the result"',
+        '        return "major", "refuted: its check passes on the result"',
+        "test_audit.py::test_a_major_finding_that_nothing_shows_buys_no_loop[claim0-refuted: its check]",
+    ),
+    Feature(
+        "high risk is audited twice",
+        "bot/core/auditing.py",
+        "    if not run.compiled.triage.high_risk:",
+        "    if True:",
+        "test_audit.py::test_high_risk_is_audited_by_two_vendors_and_their_findings_are_put_together",
+    ),
+    Feature(
+        "what two auditors say is put together",
+        "bot/core/opinions.py",
+        "            if same is None:",
+        "            if True:",
+        "test_audit.py::test_high_risk_is_audited_by_two_vendors_and_their_findings_are_put_together",
+    ),
+    Feature(
+        "findings age by runs",
+        "bot/core/record.py",
+        "    return Experience(outcomes(run), (cost,), (seen,) if seen else ()) if cost else NONE",
+        "    return Experience(outcomes(run), (cost,), ()) if cost else NONE",
+        "test_audit.py::test_what_three_runs_left_is_debt_that_the_fourth_cleans_up_and_the_fifth_does_not_know",
+    ),
+    Feature(
+        "an audit looks at what goes wrong in work of its category",
+        "bot/loop/asking.py",
+        "REVIEWERS.get(run.compiled.triage.category, REVIEWER)",
+        "REVIEWER",
+        "test_audit.py::test_the_auditor_is_told_what_work_of_this_category_gets_wrong"
+        "[The security of our tokens depends on it.-what an attacker controls]",
     ),
     Feature(
         "the stop-loss holds a run before its proof",

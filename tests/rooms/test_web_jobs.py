@@ -272,7 +272,7 @@ class TestAllowances:
         cost = RunCost("bug", "Small", "medium", 700_000, (KindUse("PLAN", 900, 1.5),), app.office.at[:10])
         taught = Experience((Outcome("bug", "Small", "anthropic", "m", "fast", True),), (cost,))
         app.add(working_run=77)
-        assert self.claim(app)["experience"] == {"outcomes": [], "runs": []}
+        assert self.claim(app)["experience"] == {"outcomes": [], "runs": [], "audits": []}
         self.settle(app, standing="over", run_state="DONE_SUCCESS", experience=taught)
         app.office.change(SESSION, lambda state: retried(state, app.office.at))
         assert read_experience(self.claim(app, 78)["experience"]) == frozen(taught)

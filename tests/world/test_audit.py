@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from tests.world.world import (
     edit,
     framing,
     happy,
+    rule,
     serve,
 )
 
@@ -164,3 +166,37 @@ def test_with_one_model_only_the_report_says_that_it_audited_alone(tmp_path: Pat
     assert said.result["audit"]["auditors"] == ["claude-opus-5-5"]
     report = (world.folder(said) / "report.md").read_text("utf-8")
     assert "High risk asks for a second auditor, and no other model is configured: one audited alone" in report
+
+
+def test_what_three_runs_left_is_debt_that_the_fourth_cleans_up_and_the_fifth_does_not_know(tmp_path: Path) -> None:
+    """Three runs, not three sightings. Then it has a task in the plan, counts as major once, and is resolved when it is gone."""
+    world = World.of(tmp_path)
+    left = [a_finding("no order is said", severity="minor"), a_finding("nor a type", severity="minor")]
+    leaving = [*happy()[:-1], audits(findings=[{**one, "category": "style"} for one in left])]
+    with serve(leaving) as vendors:
+        for _ in range(3):
+            said = world.run(ISSUE, vendors=vendors)
+            assert said.result["run_state"] == "DONE_SUCCESS", said
+            assert {finding["severity"] for finding in said.result["findings"]} == {"minor"}
+            assert "debt-1" not in (world.folder(said) / "report.md").read_text("utf-8")
+    cleaning = [
+        drafts(),
+        approves(),
+        *builds([SAYS], DONE, brief="calc.py:6: no order is said (aged: 3 runs before left it too)"),
+        rule("# Phase IMPLEMENT", "debt-1", turn=0, tools=[FIX, PROOF]),
+        rule("# Phase IMPLEMENT", "debt-1", turn=1, text=DONE),
+        audits(contains="in either order"),
+        *leaving[-1:],
+    ]
+    with serve(cleaning) as vendors:
+        said = world.run(ISSUE, vendors=vendors, keys=("anthropic",))
+        assert said.result["run_state"] == "DONE_SUCCESS", said
+    assert builds_made(world, said) == 2
+    report = (world.folder(said) / "report.md").read_text("utf-8")
+    assert re.search(r"\*\*debt-1\*\* clean up calc.py:6: (no order is said|nor a type) — `calc.py`", report)
+    assert "| major | calc.py:6 | 3 | needs cleanup |" in report
+    with serve(happy()) as vendors:
+        said = world.run(ISSUE, vendors=vendors)
+    report = (world.folder(said) / "report.md").read_text("utf-8")
+    assert "debt-1" not in report
+    assert "| minor | calc.py:6 | 3 | resolved |" in report
