@@ -201,7 +201,7 @@ class TestChecks:
             },
         )
         assert found["syntax"].detail.startswith("src/bad.ts: line 1: ")
-        assert "src/bad.ts: TS1134" in found["types"].detail
+        assert "src/bad.ts:1: TS1134" in found["types"].detail
         assert "src/lost.js:5: no-undef 'other' is not defined." in found["lint"].detail
         assert found["imports"].detail.splitlines() == ["src/lost.js: ./gone.js", "src/lost.js: not-there"]
         assert "src/wide.js: is not laid out as prettier would" in found["format"].detail
@@ -211,7 +211,7 @@ class TestChecks:
     def test_types_only_new_errors(self, box: Sandbox, tmp_path: Path) -> None:
         wrong = 'import { add } from "./add.js";\nexport const sum: string = add(1, 2);\n'
         found = self.run(box, tmp_path / "1", {"src/wrong.ts": wrong})["types"]
-        assert found.detail == "src/wrong.ts: TS2322: Type 'number' is not assignable to type 'string'."
+        assert found.detail == "src/wrong.ts:2: TS2322: Type 'number' is not assignable to type 'string'."
         base = {**self.BASE, "src/wrong.ts": wrong}
         moved = self.run(box, tmp_path / "2", {"src/wrong.ts": f"\n\n{wrong}"}, base)["types"]
         assert (moved.outcome, moved.detail) == ("pass", "1 known findings, nothing new")

@@ -192,7 +192,7 @@ class TestChecks:
         assert (same.outcome, "1 known" in same.detail) == ("pass", True)
         worse = self.run(box, tmp_path / "2", {"b.py": "Y: int = 'b'\n"}, base)["types"]
         assert worse.outcome == "fail"
-        assert worse.detail.startswith("b.py: Incompatible types in assignment")
+        assert worse.detail.startswith("b.py:1: Incompatible types in assignment")
 
     def test_nothing_of_the_change_is_executed_by_inspection(self, box: Sandbox, tmp_path: Path) -> None:
         found = self.run(box, tmp_path, {"pk/__init__.py": "open('executed', 'w')\n", "json.py": "open('executed', 'w')\n"})

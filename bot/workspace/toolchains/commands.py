@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from bot.core.diagnosis import named, of_output
 from bot.core.reports import Check, Ran
 from bot.workspace.toolchains.checks import Finding, Pair, RunTool, finished, listed, news, said
 
@@ -27,12 +28,18 @@ def commanded(name: str, command: str, pair: Pair, run: RunTool) -> tuple[Check,
         found = news(head, base)
         detail = listed(found) or f"{len(head)} known findings, nothing new"
         return (finished(name, "fail" if found else "pass", detail, ran, argv),)
-    why = listed([str(row) for row in head or ()]) or f"`{command}`: {said(ran)}"
+    why = listed([str(row) for row in head or ()]) or f"`{command}`: {_words(ran)}"
     if before.exit == 0:
         return (finished(name, "fail", why, ran, argv),)
     return (
         finished(name, "neutral", f"not blamed on the change, because the base ends with {before.how} too: {why}", ran, argv),
     )
+
+
+def _words(ran: Ran) -> str:
+    """The lines that tell an error, which may stand far from the end; the last words where none is known."""
+    told = [evidence.text.strip() for evidence in of_output(ran.text) if named(evidence)]
+    return f"{ran.how}: {listed(told)}" if told else said(ran)
 
 
 def sarif(ran: Ran) -> list[Finding] | None:

@@ -16,7 +16,7 @@ from bot.workspace.toolchains.reading import read_text
 
 LINTED = (*modules.SOURCES, ".vue", ".svelte", ".astro")
 TYPED = (".ts", ".mts", ".cts", ".tsx", ".vue", ".svelte", ".js", ".jsx", ".mjs", ".cjs", ".json")
-TSC_LINE = re.compile(r"^(?P<file>[^\s(][^(\n]*)\(\d+,\d+\): error (?P<code>TS\d+): (?P<text>.*)$", re.MULTILINE)
+TSC_LINE = re.compile(r"^(?P<file>[^\s(][^(\n]*)\((?P<line>\d+),\d+\): error (?P<code>TS\d+): (?P<text>.*)$", re.MULTILINE)
 TSC_WHOLE = re.compile(r"^error (?P<code>TS\d+): (?P<text>.*)$", re.MULTILINE)
 UNREAD = re.compile(r"^\[error\] (?P<file>[^:\s]+): (?P<text>\w*Error: .*)$", re.MULTILINE)
 PRETTIER_ERRORS = 2
@@ -91,7 +91,7 @@ def layout(pair: Pair, run: RunTool, argv: Sequence[str]) -> tuple[Check, ...]:
 
 def _tsc(ran: Ran) -> list[Finding] | None:
     rows = [
-        Finding(found["file"], f"{found['code']}: {found['text']}", f"{found['code']}: {found['text']}")
+        Finding(found["file"], kind := f"{found['code']}: {found['text']}", kind, f"{found['file']}:{found['line']}")
         for found in TSC_LINE.finditer(ran.text)
     ]
     rows += [Finding("tsconfig", found["code"], f"{found['code']}: {found['text']}") for found in TSC_WHOLE.finditer(ran.text)]

@@ -22,7 +22,9 @@ MYPY_OPTIONS = (
 )
 PYRIGHT_OPTIONS = ("--outputjson",)
 FATAL_RULES = "E9,F63,F7,F82"
-MYPY_LINE = re.compile(r"^(?P<file>[^:\n]+):\d+(?::\d+)?: error: (?P<text>.*?)(?:  \[(?P<code>[\w-]+)\])?$", re.MULTILINE)
+MYPY_LINE = re.compile(
+    r"^(?P<file>[^:\n]+):(?P<line>\d+)(?::\d+)?: error: (?P<text>.*?)(?:  \[(?P<code>[\w-]+)\])?$", re.MULTILINE
+)
 
 
 NOTHING = "no Python file changed"
@@ -103,8 +105,8 @@ def _ruff(ran: Ran) -> list[Finding] | None:
 
 def _mypy(ran: Ran) -> list[Finding] | None:
     """Lines move, messages don't."""
-    texts = ((found["file"], f"{found['text']} [{found['code'] or ''}]") for found in MYPY_LINE.finditer(ran.text))
-    rows = [Finding(file, text, text) for file, text in texts]
+    texts = ((found, f"{found['text']} [{found['code'] or ''}]") for found in MYPY_LINE.finditer(ran.text))
+    rows = [Finding(found["file"], text, text, f"{found['file']}:{found['line']}") for found, text in texts]
     return rows if ran.exit == 0 or (ran.exit == 1 and rows) else None
 
 
@@ -115,6 +117,11 @@ def _pyright(ran: Ran) -> list[Finding] | None:
     try:
         rows = json.JSONDecoder().raw_decode(ran.text[start:])[0]["generalDiagnostics"]
         errors = [row for row in rows if row["severity"] == "error"]
-        return [Finding(row["file"], row["message"], f"{row['message']} [{row.get('rule', '')}]") for row in errors]
+        return [_pyright_row(row) for row in errors]
     except (json.JSONDecodeError, KeyError, TypeError):
         return None
+
+
+def _pyright_row(row: dict[str, Any]) -> Finding:
+    place = f"{row['file']}:{row['range']['start']['line'] + 1}"
+    return Finding(row["file"], row["message"], f"{row['message']} [{row.get('rule', '')}]", place)

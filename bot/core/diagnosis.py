@@ -1,0 +1,136 @@
+"""Which errors a failed gate shows: classes with counts, from what checks and tests say, structured evidence before text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from bot.core.changeset import Changeset, decoded
+from bot.core.error_classes import CLASSES, PATTERNS, SOURCES, ErrorName, Pattern
+from bot.core.reports import Check, TestReport
+from bot.core.validation import CheckSet, Proof, failing, passing
+
+MESSAGES, MESSAGE = 5, 200
+AROUND = 5
+PLACES = 4
+PLACE = re.compile(r"(?P<path>[\w.@/-]+\.\w{1,6})(?::|\(|: line )(?P<line>\d{1,7})")
+PLACE_BELOW = re.compile(r"\n\s*--> ")
+"""Rust writes the place of an error into a line of its own."""
+MORE = re.compile(r"^\.\.\. and \d+ more$")
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One thing that was said: by the check `source`, by a test (`tests`), the audit (`review`), Ostler's own gate (`gate`), or a
+    line of a tool's output (`output`). `known` is its class where that is certain without its words."""
+
+    source: str
+    text: str
+    known: ErrorName | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """One class of errors: how often it was found, and the first words of the first of them."""
+
+    name: ErrorName
+    count: int
+    messages: tuple[str, ...]
+
+    @property
+    def hint(self) -> str:
+        return CLASSES[self.name].hint
+
+
+def named(evidence: Evidence) -> ErrorName | None:
+    """The class of a piece of evidence; None for output that says nothing.
+
+    The words of a test never blame the machine: what it calls is the change's own doing.
+    """
+    if evidence.known:
+        return evidence.known
+    found = [one for one in PATTERNS if one.regex.search(evidence.text) and _reads(one, evidence.source)]
+    return max(found, key=lambda one: one.specificity).name if found else SOURCES.get(evidence.source)
+
+
+def _reads(pattern: Pattern, source: str) -> bool:
+    if (pattern.language == "gate") is not (source == "gate"):
+        return False
+    return source != "tests" or CLASSES[pattern.name].remedy != "stop"
+
+
+def diagnose(said: Iterable[Evidence]) -> tuple[Diagnosis, ...]:
+    """All classes found, the most frequent first, of those alike the one to mend first. What nothing tells is unknown."""
+    found: dict[ErrorName, list[str]] = {}
+    for evidence in said:
+        if name := named(evidence):
+            found.setdefault(name, []).append(" ".join(evidence.text.split())[:MESSAGE])
+    rows = [Diagnosis(name, len(texts), tuple(texts[:MESSAGES])) for name, texts in found.items()]
+    rows.sort(key=lambda row: (-row.count, CLASSES[row.name].order, row.name))
+    return tuple(rows) or (Diagnosis("unknown", 1, ()),)
+
+
+def order(diagnoses: Iterable[Diagnosis]) -> tuple[ErrorName, ...]:
+    """The classes in the order in which they are best mended."""
+    return tuple(row.name for row in sorted(diagnoses, key=lambda row: (CLASSES[row.name].order, -row.count, row.name)))
+
+
+def of_output(text: str) -> tuple[Evidence, ...]:
+    """The lines of a tool's output, each to be read by itself."""
+    return tuple(Evidence("output", line) for line in PLACE_BELOW.sub(" --> ", text).splitlines() if line.strip())
+
+
+def of_check(check: Check) -> Iterator[Evidence]:
+    """What a failed check says. Findings stand one in a line; words of a command, which begin with its name, are its output."""
+    lines = [line for line in check.detail.splitlines() if line.strip() and not MORE.match(line)]
+    if not check.detail.startswith("`"):
+        yield from (Evidence(check.name, line) for line in lines)
+        return
+    output = of_output(check.detail)
+    yield from output if any(map(named, output)) else (Evidence(check.name, lines[-1] if lines else ""),)
+
+
+def of_suite(report: TestReport, blamed: frozenset[str] | None = None) -> Iterator[Evidence]:
+    """What the tests in `blamed`, or all that fail, say; where a suite broke without saying which, what it wrote."""
+    if report.timed_out:
+        yield Evidence("tests", report.reason, "timeout")
+    cases = [case for case in report.failing if blamed is None or case.id in blamed]
+    yield from (Evidence("tests", case.message or case.signature or case.id) for case in cases)
+    if report.outcome == "error" and not cases and not report.timed_out:
+        yield from of_output(f"{report.reason.rpartition('cannot run: ')[2]}\n{report.output}")
+
+
+def of_proof(baseline: CheckSet, proof: Proof, problems: Sequence[str]) -> tuple[Evidence, ...]:
+    """What a proof holds against a change: nothing that was so before it. `problems` are the verdict's words."""
+    base, head = baseline.tests, proof.head.tests
+    said = [one for check in proof.head.checks if check.outcome == "fail" for one in of_check(check)]
+    if head.outcome != base.outcome or head.outcome != "error":
+        said += of_suite(head, frozenset(failing(head) - failing(base)))
+    if proof.original:
+        said += of_suite(proof.original, frozenset(failing(proof.original) & passing(base) - failing(head)))
+    return (*said, *(one for problem in problems if named(one := Evidence("gate", problem))))
+
+
+def places(diagnoses: Sequence[Diagnosis], changeset: Changeset | None) -> tuple[str, ...]:
+    """The lines around what was found in changed files, each with its number; a few places only."""
+    texts = {change.path: decoded(change.after) for change in changeset.files if change.after is not None} if changeset else {}
+    shown: list[str] = []
+    seen: set[tuple[str, int]] = set()
+    for found in (match for row in diagnoses for text in row.messages for match in PLACE.finditer(text)):
+        path, number = _changed(found["path"], texts), int(found["line"])
+        lines = (texts.get(path) or "").splitlines()
+        if not 1 <= number <= len(lines) or any(one == path and abs(number - at) <= AROUND for one, at in seen):
+            continue
+        seen.add((path, number))
+        start, end = max(1, number - AROUND), min(len(lines), number + AROUND)
+        shown.append("\n".join((f"{path}:{number}", *(f"{at:>5} {lines[at - 1]}" for at in range(start, end + 1)))))
+        if len(shown) == PLACES:
+            break
+    return tuple(shown)
+
+
+def _changed(path: str, texts: dict[str, str | None]) -> str:
+    """The changed file that `path` names, which a tool may name by less than all of its path."""
+    path = path.removeprefix("./")
+    return path if path in texts else next((name for name in texts if name.endswith(f"/{path}")), path)
