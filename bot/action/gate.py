@@ -47,6 +47,9 @@ from bot.store.envelope import Key
 from bot.store.journal import Journal
 from bot.store.session import Metadata, SessionFolder
 
+ANSWERED = ("status", "help", "rollback")
+"""Commands that the job `post` answers by itself; no session goes on for them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -80,8 +83,9 @@ def gate(given: ActionSettings, environment: Settings, client: Client) -> dict[s
             "reply": f"refusal {claim.say}",
             "state": encoded(_nothing(given, about)),
         }
-    if claim.intent.verb in ("status", "help"):
-        return {"go": "true", "next": "post", "session_id": "", "reply": claim.intent.verb, "state": encoded(claim.state)}
+    if claim.intent.verb in ANSWERED:
+        reply = f"{claim.intent.verb} {claim.intent.point}".strip()
+        return {"go": "true", "next": "post", "session_id": "", "reply": reply, "state": encoded(claim.state)}
     if given.dry_run:
         print(f"Dry run: session {claim.state.session} would {'begin' if claim.fresh else 'go on'}.", flush=True)
         return {"go": "false", "next": "", "session_id": "", "reply": ""}
@@ -142,7 +146,7 @@ def _claimed_here(given: ActionSettings, client: Client, about: Mapping[str, Any
         intent = commanded(asked, state, edited=state is not None and edited_since(found, state.session))
         if isinstance(intent, Refusal):
             return intent
-        if intent.verb in ("status", "help"):
+        if intent.verb in ANSWERED:
             return Claim(state or _nothing(given, about), intent, fresh=False)
         return _free(given, client, state, intent) if state else Refusal("there is no session")
     if given.session:

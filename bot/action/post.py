@@ -9,23 +9,27 @@ from dataclasses import replace
 
 from bot.action.handover import receive, run_of
 from bot.action.settings import ActionSettings
-from bot.core.errors import SetupError
+from bot.core.errors import BadInput, SetupError
 from bot.core.jobs import Job
 from bot.core.run import Run
 from bot.core.session import SessionState, asked_at
 from bot.github import comments, facts, refs
 from bot.github.client import Client
-from bot.loop.comments import help_reply, plan_comment, refusal, status_reply
+from bot.github.rollback import roll_back
+from bot.loop.comments import help_reply, plan_comment, refusal, rolled_back, status_reply
 from bot.loop.settling import show
+from bot.rooms import utc_now
 
 
 def post(given: ActionSettings, client: Client) -> dict[str, str]:
     """Post what the gate asked for: the answer to a command, or the plan."""
     state, (reply, _, said) = given.session_state, given.reply.partition(" ")
     if reply:
-        standing = state if state.session else None
-        text = refusal(said) if reply == "refusal" else help_reply() if reply == "help" else status_reply(standing)
-        comments.put(client, given.issue, f"reply-{given.comment}", state.session or "none", given.jobs_login, text)
+        kind, session = f"reply-{given.comment}", state.session or "none"
+        if reply == "rollback" and comments.find(client, given.issue, kind, session, given.jobs_login):
+            return {}  # a workflow run that is run again moves nothing again
+        text = _answer(client, state, reply, said)
+        comments.put(client, given.issue, kind, session, given.jobs_login, text)
         return {}
     run, _ = run_of(receive(given, exact=False))
     if facts.stopped(client, given.issue, asked_at(state.session)):
@@ -35,6 +39,18 @@ def post(given: ActionSettings, client: Client) -> dict[str, str]:
         text = plan_comment(run, state, job_url=given.job_url)
         comments.put(client, given.issue, "plan", state.session, given.jobs_login, text)
     return outputs
+
+
+def _answer(client: Client, state: SessionState, reply: str, said: str) -> str:
+    """What a command is answered with. A token of `post` may write branches, and open no pull request."""
+    if reply == "rollback":
+        try:
+            return rolled_back(roll_back(client, state, said, utc_now(), pulls=False))
+        except BadInput as error:
+            return refusal(str(error))
+    if reply == "refusal":
+        return refusal(said)
+    return help_reply() if reply == "help" else status_reply(state if state.session else None)
 
 
 def _house(given: ActionSettings, client: Client, state: SessionState, run: Run) -> dict[str, str]:

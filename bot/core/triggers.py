@@ -17,8 +17,8 @@ from bot.core.run import short
 from bot.core.session import LABEL, STOP_LABEL, SessionState, asked_at, session_id
 from bot.core.settling import waits_for_money
 
-Verb = Literal["start", "approve", "retry", "budget", "stop", "status", "help"]
-PERSONS_VERBS: tuple[Verb, ...] = ("approve", "retry", "budget", "stop", "status", "help")
+Verb = Literal["start", "approve", "retry", "budget", "rollback", "stop", "status", "help"]
+PERSONS_VERBS: tuple[Verb, ...] = ("approve", "retry", "budget", "rollback", "stop", "status", "help")
 WRITERS = ("admin", "write")
 OPEN_TO_ALL: tuple[Verb, ...] = ("status", "help")
 VOID = (
@@ -74,7 +74,7 @@ class IssueFacts:
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What a person typed or pressed. `edited` is whether it was changed after it was sent; `argument` a digest, an amount with
-    its reason, or empty; `comment` where it stands, 0 for a button."""
+    its reason, a point or path, or empty; `comment` where it stands, 0 for a button."""
 
     verb: Verb
     argument: str
@@ -85,8 +85,8 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What is to be done, for whom, in which session. `amount` is micro-dollars that the cap is raised by, `comment` where it was
-    asked for."""
+    """What is to be done, for whom, in which session. `amount` is micro-dollars that the cap is raised by, `point` what a
+    rollback goes to, `comment` where it was asked for."""
 
     verb: Verb
     session: str
@@ -95,6 +95,7 @@ class Intent:
     amount: int = 0
     reason: str = ""
     comment: int = 0
+    point: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +188,10 @@ def _in_session(asked: Asked, state: SessionState) -> Intent | Refusal:
         return Refusal("the plan waits for approval", "The plan waits for approval, not for another try: see its comment.")
     if asked.verb == "retry" and state.standing == "over" and state.run_state == "DONE_SUCCESS":
         return Refusal("the session is done", "The session is done. Put the label on the issue again to start another.")
+    if asked.verb == "rollback":
+        if state.standing != "over" or not (state.head_sha and state.pull):
+            return Refusal("nothing was delivered", "This session delivered nothing: there is nothing to take back.")
+        return Intent("rollback", state.session, asked.actor.login, point=asked.argument, comment=asked.comment)
     if asked.verb == "stop" and state.standing == "over":
         return Refusal("the session is over", "The session is over: there is nothing to stop.")
     return Intent(asked.verb, state.session, asked.actor.login)

@@ -181,6 +181,11 @@ def refusal(text: str) -> str:
     return _posted("refusal", text=text)
 
 
+def rolled_back(found: object) -> str:
+    """The answer to `/ostler rollback`: `found` is a `RolledBack`."""
+    return _posted("rollback", found=found)
+
+
 def check_summary(state: SessionState, report: Report | None, *, job_url: str) -> str:
     """What stands on the check run's page: numbers and our own names, no word of a model."""
     return _posted(

@@ -7,14 +7,15 @@ that an answer that was lost can be given again.
 from __future__ import annotations
 
 from bot.core.budget import dollars
-from bot.core.errors import SetupError
+from bot.core.errors import BadInput, SetupError
 from bot.core.session import CHECK_NAME, STOP_LABEL, SessionState
 from bot.core.settling import waits_for_money
 from bot.core.triggers import Asked, Intent, Refusal, Verb, commanded, edited_since, may_write, raised_before
 from bot.github import actions, comments, facts
 from bot.github.client import Client, Conflict
+from bot.github.rollback import roll_back
 from bot.github.webhook import Delivery
-from bot.loop.comments import help_reply, refusal, status_reply
+from bot.loop.comments import help_reply, refusal, rolled_back, status_reply
 from bot.store.runs import Row
 from bot.telemetry import Asked as AskedFact
 from bot.web import allowances, starting
@@ -98,12 +99,23 @@ def _ask(office: Office, place: Place, client: Client, issue: int, asked: Asked,
         comments.react(client, "eyes", comment=comment_id)
     if said.verb in ("status", "help"):
         _reply(office, client, issue, kind, state, help_reply() if said.verb == "help" else status_reply(state))
+    elif state is not None and said.verb == "rollback":
+        if comments.find(client, issue, kind, state.session, office.access.bot):
+            return  # a delivery that comes again moves nothing again
+        _reply(office, client, issue, kind, state, _rolled_back(client, state, said, office.at))
     elif row is not None:
         if said.amount and not waits_for_money(row.state):
             _reply(
                 office, client, issue, kind, state, refusal(f"The next workflow run has {dollars(said.amount)} more to spend.")
             )
         _move(office, row, said)
+
+
+def _rolled_back(client: Client, state: SessionState, said: Intent, at: str) -> str:
+    try:
+        return rolled_back(roll_back(client, state, said.point, at, pulls=True))
+    except BadInput as error:
+        return refusal(str(error))
 
 
 def _done_before(asked: Asked, state: SessionState | None) -> bool:

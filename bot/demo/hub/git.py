@@ -210,6 +210,13 @@ class Bare:
         except GitFailed:
             return None
 
+    def merged_tree(self, ours: str, theirs: str) -> str | None:
+        """The tree of a merge of two commits, None where they conflict."""
+        try:
+            return self.text("merge-tree", "--write-tree", ours, theirs)
+        except GitFailed:
+            return None
+
     # Refs
 
     def refs(self, prefix: str = "refs/") -> dict[str, str]:

@@ -116,3 +116,9 @@ class Person:
         """APPROVE, REQUEST_CHANGES or COMMENT; the new review's id."""
         content = {"event": event, "body": body}
         return int(self.request("POST", f"/repos/{repository}/pulls/{pull}/reviews", content)["id"])
+
+    def merge(self, repository: str, pull: int) -> str:
+        """Press "Ready for review" and "Merge pull request"; the merge commit."""
+        page = self.api_url.removesuffix("/api/v3")
+        self.request("POST", f"{page}/{repository}/pull/{pull}/ready", {})
+        return str(self.request("PUT", f"/repos/{repository}/pulls/{pull}/merge", {"merge_method": "merge"})["sha"])

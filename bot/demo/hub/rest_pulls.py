@@ -1,4 +1,4 @@
-"""Pull requests over REST. Heads are branches of the same repository; forks and merging are not here."""
+"""Pull requests over REST. Heads are branches of the same repository; forks are not here, and merging makes a merge commit."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from bot.demo.hub.git import Bare, CommitData, FileDiff, Signature
 from bot.demo.hub.hub import Hub
 from bot.demo.hub.pull_shapes import full, span
 from bot.demo.hub.refusals import Refusal, invalid, not_found
+from bot.demo.hub.rest_git import refs_changed
 from bot.demo.hub.routing import PAGED, Answer, Call, Page, Route
 from bot.demo.hub.state import Issue, Pull, stamp
 
@@ -119,6 +120,36 @@ def _judge_reopened(call: Call, pull: Pull) -> None:
         raise _custom("state cannot be changed. The branch was deleted or merged.")
 
 
+def ready(call: Call) -> Answer:
+    """The button "Ready for review": no part of the REST API."""
+    issue, pull = pull_of(call)
+    pull.draft = False
+    issues.tell(call.hub, "ready_for_review", call.repository, issue, call.user)
+    return Answer(status=204)
+
+
+def merge(call: Call) -> dict[str, Any]:
+    """A merge commit on the base; 405 for a draft, for what is closed and for what conflicts."""
+    hub, home, (issue, pull) = call.hub, call.repository, pull_of(call)
+    bare = hub.bare(home)
+    onto = bare.ref(f"refs/heads/{pull.base}")
+    if issue.state != "open" or pull.draft or onto is None:
+        raise Refusal(405, "Pull Request is still a draft" if pull.draft else "Pull Request is not mergeable")
+    if call.body.get("sha", pull.head_sha) != pull.head_sha:
+        raise Refusal(409, "Head branch was modified. Review and try the merge again.")
+    tree = bare.merged_tree(onto, pull.head_sha)
+    if tree is None:
+        raise Refusal(405, "Pull Request is not mergeable")
+    who = Signature(call.user.login, f"{call.user.login}@users.noreply.github.com", hub.now())
+    message = f"Merge pull request #{issue.number} from {home.owner.login}/{pull.head}\n\n{issue.title}\n"
+    sha = bare.write_commit(tree, [onto, pull.head_sha], who, who, message)
+    pull.merged_at = hub.now()
+    issues.set_state(hub, home, issue, call.token or call.user, "closed", None)
+    bare.set_ref(f"refs/heads/{pull.base}", sha, onto)
+    refs_changed(hub, home, call.token or call.user)
+    return {"sha": sha, "merged": True, "message": "Pull Request successfully merged"}
+
+
 def files(call: Call) -> Page:
     _, pull = pull_of(call)
     bare = call.hub.bare(call.repository)
@@ -190,6 +221,8 @@ def routes(_: Hub) -> list[Route]:
         Route("POST", base, create, write, body=_NEW),
         Route("GET", ONE, get, read),
         Route("PATCH", ONE, update, write, body=changes),
+        Route("PUT", f"{ONE}/merge", merge, "contents:write", body={"sha": str, "merge_method": frozenset(("merge",))}),
+        Route("POST", "/{owner}/{repo}/pull/{number:int}/ready", ready, "contents:write", body={}, door="person", base=""),
         Route("GET", f"{ONE}/files", files, read, query=PAGED),
         Route("GET", f"{ONE}/commits", commits, read, query=PAGED),
     ]

@@ -1,0 +1,164 @@
+"""`/ostler rollback` over REST, without git: the session's branch, or files of it, back to a point; a merged change by a branch
+and a pull request that revert it.
+
+Where the branch was before each move is kept as `refs/ostler/rollback/<session>/<n>`; point 0 is the session's own first commit,
+which holds the base's files. Doing it twice does it once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from bot.core.errors import BadInput
+from bot.core.inert import plain
+from bot.core.session import SessionState, session_hash
+from bot.github.client import Client, once, repeatable
+from bot.github.publish import pull_request
+from bot.github.refs import OSTLER, commit, head, make_commit
+
+KEPT = "ostler/rollback"
+Entries = dict[str, tuple[str, str]]
+"""Path to mode and id of a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """What was done to `branch`: it is at `point`, or `path` in it is as before the session, or it reverts the pull request
+    `reverts`, in the pull request `pull` or in one to be opened at `link`. Going to the point `undo` undoes it."""
+
+    branch: str
+    point: int = 0
+    commit: str = ""
+    undo: int = 0
+    path: str = ""
+    reverts: int = 0
+    pull: int = 0
+    link: str = ""
+
+
+def roll_back(client: Client, state: SessionState, point: str, when: str, *, pulls: bool) -> RolledBack:
+    """Do what `/ostler rollback POINT` asks for in a session that delivered.
+
+    `point` is a number, a path, or empty for 0. `pulls` says whether this token may open pull requests; `when` dates commits.
+
+    Raises:
+        BadInput: it cannot be done; the sentence says why.
+    """
+    pull = client.get(f"pulls/{state.pull}")
+    if pull["merged"]:
+        return _revert(client, state, pull, when, pulls=pulls)
+    here = head(client, state.branch)
+    if here is None:
+        raise BadInput(f"The branch {state.branch} is gone: there is nothing to roll back.")
+    points = _points(client, state)
+    if point.isdecimal() or not point:
+        return _back(client, state, points, int(point or 0), here)
+    return _file(client, state, points, point, here, when)
+
+
+def _points(client: Client, state: SessionState) -> dict[int, str]:
+    listed = client.pages(f"git/matching-refs/{KEPT}/{quote(state.session)}/")
+    found = {str(item["ref"]).rpartition("/")[2]: str(item["object"]["sha"]) for item in listed}
+    return {0: state.anchor_sha} | {int(number): sha for number, sha in found.items() if number.isdecimal()}
+
+
+def _back(client: Client, state: SessionState, points: dict[int, str], number: int, here: str) -> RolledBack:
+    if number not in points:
+        known = ", ".join(map(str, sorted(points)))
+        raise BadInput(f"There is no rollback point {number}: there are {known}.")
+    if here != points[number]:
+        points = _keep(client, state, points, here)
+        body = {"sha": points[number], "force": True}
+        repeatable(lambda: client.patch(f"git/refs/heads/{quote(state.branch)}", body), clock=client.clock)
+    undo = max((at for at, sha in points.items() if sha != points[number]), default=0)
+    return RolledBack(state.branch, number, points[number], undo)
+
+
+def _file(client: Client, state: SessionState, points: dict[int, str], path: str, here: str, when: str) -> RolledBack:
+    """One file as it was before the session, in a new commit."""
+    now, then = _entries(client, here), _entries(client, points[0])
+    if path not in now and path not in then:
+        raise BadInput(f"{plain(path, 200)} is no file of the branch, neither now nor before the session.")
+    if now.get(path) != then.get(path):
+        points = _keep(client, state, points, here)
+        tree = _tree(client, here, {path: then.get(path)}, now)
+        message = f"revert: {plain(path, 60)} as before the session\n\nOstler-Session: {state.session}\n"
+        sha = make_commit(client, message, tree, here, OSTLER, when)
+        body = {"sha": sha, "force": False}
+        repeatable(lambda: client.patch(f"git/refs/heads/{quote(state.branch)}", body), clock=client.clock)
+    return RolledBack(state.branch, undo=max(points), path=path)
+
+
+def _keep(client: Client, state: SessionState, points: dict[int, str], here: str) -> dict[int, str]:
+    """The points, with one that holds `here`."""
+    if here in points.values():
+        return points
+    number = max(points) + 1
+    name = f"{KEPT}/{state.session}/{number}"
+
+    def make() -> str:
+        client.post("git/refs", {"ref": f"refs/{name}", "sha": here})
+        return here
+
+    once(lambda: _points(client, state).get(number), make, clock=client.clock)
+    return points | {number: here}
+
+
+def _revert(client: Client, state: SessionState, pull: Any, when: str, *, pulls: bool) -> RolledBack:
+    """A branch on the default branch that takes back the files that the session changed, where nobody changed them since."""
+    base = str(pull["base"]["ref"])
+    onto = head(client, base)
+    if onto is None:
+        raise BadInput(f"The branch {base} is gone: there is nothing to revert on.")
+    before, after, now = (_entries(client, sha) for sha in (state.anchor_sha, state.head_sha, onto))
+    changed = sorted(path for path in {*before, *after} if before.get(path) != after.get(path))
+    if touched := next((path for path in changed if now.get(path) not in (after.get(path), before.get(path))), ""):
+        raise BadInput(f"{plain(touched, 200)} was changed again since it was merged: revert it by hand.")
+    wanted = {path: before.get(path) for path in changed if now.get(path) != before.get(path)}
+    branch = f"ostler/revert-{state.issue}-{session_hash(state.session)}"
+    if head(client, branch) is None:
+        if not wanted:
+            raise BadInput(f"Nothing of pull request #{state.pull} is left on {base}.")
+        title = plain(str(pull["title"]), 60)
+        message = f'Revert "{title}"\n\nThis reverts pull request #{state.pull}.\n\nOstler-Session: {state.session}\n'
+        sha = make_commit(client, message, _tree(client, onto, wanted, now), onto, OSTLER, when)
+
+        def make() -> str:
+            client.post("git/refs", {"ref": f"refs/heads/{branch}", "sha": sha})
+            return sha
+
+        once(lambda: head(client, branch), make, clock=client.clock)
+    if not pulls:
+        there = f"{str(pull['html_url']).rpartition('/pull/')[0]}/compare/{quote(base)}...{quote(branch)}?expand=1"
+        return RolledBack(branch, reverts=state.pull, link=there)
+    made = head(client, branch)
+    number = pull_request(
+        client,
+        branch=branch,
+        base=base,
+        head=str(made),
+        title=f'Revert "{plain(str(pull["title"]), 200)}"',
+        body=f"Takes back #{state.pull}, file by file, where nothing was changed since. No tests ran on this: your CI decides.",
+        draft=False,
+    )
+    return RolledBack(branch, reverts=state.pull, pull=number)
+
+
+def _entries(client: Client, sha: str) -> Entries:
+    """All files of a commit."""
+    listed = client.get(f"git/trees/{commit(client, sha)['tree']['sha']}", recursive=1)
+    if listed.get("truncated"):
+        raise BadInput("The repository has more files than GitHub lists at once: roll back with git.")
+    return {item["path"]: (item["mode"], item["sha"]) for item in listed["tree"] if item["type"] != "tree"}
+
+
+def _tree(client: Client, onto: str, wanted: dict[str, tuple[str, str] | None], now: Entries) -> str:
+    """The tree of `onto` with `wanted` put in place; None takes a file out."""
+    entries = [
+        {"path": path, "mode": (entry or now[path])[0], "type": "blob", "sha": entry[1] if entry else None}
+        for path, entry in sorted(wanted.items())
+    ]
+    body = {"base_tree": commit(client, onto)["tree"]["sha"], "tree": entries}
+    return str(repeatable(lambda: client.post("git/trees", body), clock=client.clock)["sha"])
