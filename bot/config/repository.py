@@ -100,6 +100,12 @@ class Loop(Part):
     max_turns: int = Field(default=40, ge=1, le=500)
 
 
+class AuditTrials(Part):
+    """How auditors are tried: one audit in `planted` is shown the change once more, with a known defect; 0 is none."""
+
+    planted: int = Field(default=10, ge=0, le=1_000)
+
+
 class Paths(Part):
     """Glob patterns: where given, only `allow` may change; `deny` never may."""
 
@@ -122,6 +128,7 @@ class RepoConfig(Part):
     models: Models = Models()
     verify: Verify = Verify()
     loop: Loop = Loop()
+    audit: AuditTrials = AuditTrials()
     paths: Paths = Paths()
     prices: tuple[Price, ...] = ()
 
@@ -230,6 +237,7 @@ def run_settings(
         experience=experience or Experience(),
         attempt_costs=_attempt_costs(models, price) if config.budget.mode == "optimize" and price else (),
         ci_minute=int(config.budget.ci_minute * MICRO),
+        planted=config.audit.planted,
     )
 
 

@@ -8,18 +8,19 @@ from dataclasses import replace
 
 from bot.core.ageing import to_clean
 from bot.core.answers import AnswerError, Audit, AuditCheck, CriterionVerdict, read
-from bot.core.calling import ask, reads, text_of, unusable
+from bot.core.calling import ask, reads, skips, text_of, unusable
 from bot.core.changeset import decoded
 from bot.core.effects import RunAuditChecks
 from bot.core.errors import BugError
 from bot.core.events import AuditChecksRan, ModelReplied
 from bot.core.findings import Finding, merge
 from bot.core.flow import begins, go_back, pass_gate, to_gate
+from bot.core.mutants import Mutant, draw, mutant
 from bot.core.opinions import Claim, claims, key_of, to_run, united, weighed
 from bot.core.phases import Kind, Role
 from bot.core.reports import Trial
-from bot.core.run import Opinion, Run, Step
-from bot.core.selection import Choice, apart, second_auditor
+from bot.core.run import Opinion, Planted, Run, Step
+from bot.core.selection import Choice, Scope, apart, second_auditor
 from bot.core.validation import outcomes
 
 CRITERION = "criterion-"
@@ -53,6 +54,8 @@ def _author(run: Run) -> Choice:
 @reads(Kind.REVIEW)
 def audit_read(run: Run, event: ModelReplied) -> Step:
     """Evidence has to resolve: findings without any are dropped, criteria without any are not verified."""
+    if run.phase.stage == "planted":
+        return _planted_read(run, event)
     plan, phase = run.documents.plan, run.phase
     wanted = [criterion.id for criterion in (plan.criteria if plan else ())]
     try:
@@ -79,9 +82,52 @@ def other_auditor(run: Run, first: Choice) -> Choice | None:
 
 
 def _heard(run: Run) -> Step:
-    """All auditors spoke: what the major claims rest on is run before anything is decided."""
+    """All auditors spoke."""
     audits = [opinion.audit for opinion in run.documents.opinions]
     run = replace(run, documents=replace(run.documents, audit=united(audits)))
+    if bad := to_plant(run):
+        place, first = f"{bad.path}:{bad.line}", run.documents.opinions[0].choice
+        planted = Planted(first.model.model, place)
+        phase = replace(run.phase, stage="planted", choice=first, conversation=(), unusable=0)
+        return ask(replace(run, documents=replace(run.documents, planted=planted)).with_phase(phase))
+    return _tried(run)
+
+
+def to_plant(run: Run) -> Mutant | None:
+    """The known defect that the auditor is tried with: in one audit of so many as the settings say, once in a run, and not for
+    work so small that the trial would cost as much as the audit is worth."""
+    one_in, changeset = run.request.settings.planted, run.changeset
+    if not one_in or changeset is None or run.documents.planted or run.compiled.triage.scope is Scope.TINY:
+        return None
+    return mutant(changeset) if draw(changeset.tree, "plant") % one_in == 0 else None
+
+
+def _planted_read(run: Run, event: ModelReplied) -> Step:
+    """Whether the auditor would have let the defect pass. It says nothing about the change itself."""
+    try:
+        audit = read(Audit, text_of(event))
+    except AnswerError as error:
+        return unusable(run, event, str(error))
+    found = any(finding.severity == "major" for finding in audit.findings) or any(v.verdict == "unmet" for v in audit.criteria)
+    return _with_planted(run, approved=not found)
+
+
+@skips(Kind.REVIEW)
+def planted_skipped(run: Run, why: str) -> Step:
+    return _with_planted(run, skipped=why)
+
+
+def _with_planted(run: Run, *, approved: bool = False, skipped: str = "") -> Step:
+    planted = run.documents.planted
+    if planted is None:
+        raise BugError("nothing was planted")
+    known = replace(planted, approved=approved, skipped=skipped)
+    return _tried(replace(run, documents=replace(run.documents, planted=known)))
+
+
+def _tried(run: Run) -> Step:
+    """What the major claims rest on is run before anything is decided."""
+    audits = [opinion.audit for opinion in run.documents.opinions]
     if checks := to_run(claims(audits)):
         return run, (RunAuditChecks(run.tree, checks),)
     return _decided(run, {})

@@ -37,6 +37,21 @@ def reads(*kinds: Kind) -> Callable[[Reader], Reader]:
     return register
 
 
+Skipper = Callable[[Run, str], Step]
+SKIPPERS: dict[Kind, Skipper] = {}
+"""How a phase of each kind goes on without its optional stage, and why it has to."""
+
+
+def skips(kind: Kind) -> Callable[[Skipper], Skipper]:
+    """Register how phases of `kind` do without an optional stage."""
+
+    def register(skipper: Skipper) -> Skipper:
+        SKIPPERS[kind] = skipper
+        return skipper
+
+    return register
+
+
 def ask(run: Run, *, tries: int = 0, wait: float = 0.0) -> Step:
     """Begin a call for the active phase's stage."""
     phase = run.phase
@@ -66,10 +81,12 @@ def priced(run: Run, event: CallPriced) -> Step:
     call, phase = _current(run, event.call), run.phase
     stage = stage_of(phase.kind, phase.stage)
     if reached := over_caps(run, event.input_bound // BYTES_PER_TOKEN + stage.floor):
-        return paused(run, Waiting("overrun", reached))
+        return _without(run, "a limit is reached") if stage.optional else paused(run, Waiting("overrun", reached))
     near, used_up = quota_short(event.shared, event.input_bound + stage.output, run.request.settings.quota_soft)
     if near and (other := _elsewhere(run, call)):
         return _switched(run, call.choice, other, f"{near.cap.name} is nearly used up")
+    if used_up and stage.optional:
+        return _without(run, f"{used_up.cap.name} is used up")
     if used_up:
         return paused(run, Waiting("shared", _no_quota(run, used_up)))
     ledger, answer = run.ledger.reserve(
@@ -80,13 +97,20 @@ def priced(run: Run, event: CallPriced) -> Step:
         input_bound=event.input_bound,
         output_wanted=stage.output,
         output_floor=stage.floor,
-        finishing=phase.kind is Kind.REVIEW,
+        finishing=phase.kind is Kind.REVIEW and not stage.optional,
         shared=(*event.shared, *allowance_left(run)),
     )
+    if isinstance(answer, Shortfall) and stage.optional:
+        return _without(run, f"the {answer.cap} cap leaves too little")
     if isinstance(answer, Shortfall):
         return out_of_money(run, answer)
     run = replace(run, ledger=ledger, call=replace(call, request_digest=event.request_digest))
     return run, (SendCall(call.id, call.choice.model, answer.max_output, answer.amount, answer.tokens),)
+
+
+def _without(run: Run, why: str) -> Step:
+    """The active stage is one to do without."""
+    return SKIPPERS[run.phase.kind](replace(run, call=None), why)
 
 
 def _no_quota(run: Run, left: Left) -> str:
@@ -103,6 +127,8 @@ def replied(run: Run, event: ModelReplied) -> Step:
     ledger = run.ledger.settle(call.id, role=str(call.choice.role), rates=event.rates, usage=event.usage)
     run = replace(run, ledger=ledger, call=None).worked(event.seconds)
     run = run.with_phase(replace(run.phase, turns=run.phase.turns + 1))
+    if event.stop == "refusal" and stage_of(run.phase.kind, run.phase.stage).optional:
+        return _without(run, f"{event.model} refused")
     if event.stop == "refusal":
         why = f"{event.model} refused to answer in {run.phase.kind}"
         return fail(run, RunState.DONE_FAILED_REQUIRES_HUMAN_REVIEW, why)
@@ -117,6 +143,8 @@ def failed(run: Run, event: CallFailed) -> Step:
     else:
         ledger = run.ledger.lose(call.id, role=str(call.choice.role), model=call.choice.model.model)
     run = replace(run, ledger=ledger, call=None)
+    if stage_of(run.phase.kind, run.phase.stage).optional:
+        return _without(run, event.message)
     other = _elsewhere(run, call)
     decision = decide(event.error, call.tries + 1, event.retry_after, event.chance, other=other is not None)
     if isinstance(decision, Switch) and other is not None:
@@ -152,6 +180,8 @@ def _switched(run: Run, gone: Choice, model: ModelId, why: str) -> Step:
 def unusable(run: Run, event: ModelReplied, why: str) -> Step:
     """The answer cannot be read: say why and ask again, three times at most."""
     phase = run.phase
+    if stage_of(phase.kind, phase.stage).optional:
+        return _without(run, f"the answer cannot be used: {why}")
     if phase.unusable + 1 >= MAX_UNUSABLE:
         told = f"{event.model} gave {MAX_UNUSABLE} unusable answers in {phase.kind} ({phase.stage}): {why}"
         return fail(run, RunState.DONE_FAILED_REQUIRES_HUMAN_REVIEW, told)

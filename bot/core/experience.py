@@ -63,7 +63,8 @@ class Sighting:
 @dataclass(frozen=True, slots=True)
 class Audited:
     """A delivered run whose change models audited, and the day it ended. Two auditors called `points` things major between them,
-    and were apart on `disagreed` of them."""
+    and were apart on `disagreed` of them. `planted` is what became of a known defect that `auditor` was shown: `caught` or
+    `approved`, empty where none was."""
 
     safety_critical: bool
     disagreed: int
@@ -71,6 +72,8 @@ class Audited:
     files: tuple[File, ...] = ()
     left: tuple[Sighting, ...] = ()
     day: str = ""
+    auditor: str = ""
+    planted: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ class Experience:
 
 MAX_OUTCOMES, MAX_RUNS = 400, 50
 FROZEN_AUDITS = 10
-"""Audits that a run is given: an older finding that nobody saw since is no debt of today."""
+"""Audits of which a run is given the findings: an older finding that nobody saw since is no debt of today."""
 FROZEN = 100
 """Outcomes that a run is given: it keeps them in its journal."""
 NONE = Experience()
@@ -92,7 +95,9 @@ NONE = Experience()
 
 def frozen(found: Experience) -> Experience:
     """As much of it as a run decides by."""
-    return Experience(found.outcomes[-FROZEN:], tuple(replace(run, uses=()) for run in found.runs), found.audits[-FROZEN_AUDITS:])
+    older, newer = found.audits[:-FROZEN_AUDITS], found.audits[-FROZEN_AUDITS:]
+    counted = tuple(replace(audited, files=(), left=()) for audited in older)
+    return Experience(found.outcomes[-FROZEN:], tuple(replace(run, uses=()) for run in found.runs), (*counted, *newer))
 
 
 def read_experience(value: Any) -> Experience:

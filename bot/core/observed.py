@@ -13,7 +13,7 @@ from fractions import Fraction
 from math import ceil
 
 from bot.core.errors import BadInput
-from bot.core.experience import RunCost
+from bot.core.experience import Audited, RunCost
 from bot.core.limits import KindBase, Rules, task_limits
 from bot.core.phases import FRAMING, Kind
 
@@ -66,6 +66,12 @@ def _rebased(kind: str, base: KindBase, seen: Sequence[tuple[Fraction, Fraction]
     tokens, seconds = (max(1, ceil(sorted(column)[ceil(Fraction(3 * n, 4)) - 1])) for column in zip(*seen, strict=True))
     text = f"{base.tokens:,} to {tokens:,} tokens, {base.seconds:,} to {seconds:,} s: the 75th percentile of {n} runs"
     return Rebased(kind, replace(base, tokens=tokens, seconds=seconds), n, text)
+
+
+def false_approvals(audits: Iterable[Audited]) -> tuple[int, int]:
+    """Of the known defects that auditors were shown, how many they let pass, and how many they were."""
+    shown = [audited.planted for audited in audits if audited.planted]
+    return shown.count("approved"), len(shown)
 
 
 @dataclass(frozen=True, slots=True)

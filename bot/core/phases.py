@@ -35,7 +35,8 @@ class Role(StrEnum):
 class Stage:
     """One question of a phase. `answer` is the dataclass the reply is read into; None means free text and tools.
 
-    `output` is the most tokens to ask for, `floor` the fewest that are of use, `thinking` the part meant for reasoning.
+    `output` is the most tokens to ask for, `floor` the fewest that are of use, `thinking` the part meant for reasoning. What is
+    `optional` is left out rather than waited or stopped for.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Stage:
     floor: int
     thinking: int = 0
     tools: bool = False
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,7 @@ KINDS: Mapping[Kind, KindSpec] = {
             (
                 Stage("audit", Role.AUDITOR, "audit.md.j2", answers.Audit, 8_000, 1_500),
                 Stage("second", Role.AUDITOR, "audit.md.j2", answers.Audit, 4_000, 1_500),
+                Stage("planted", Role.AUDITOR, "audit.md.j2", answers.Audit, 4_000, 1_500, optional=True),
             ),
         ),
         KindSpec(Kind.PR, "commit, branch, patch", "report.md", "the branch holds exactly what was tested and audited", 0),

@@ -37,7 +37,10 @@ def audited(run: Run) -> Audited | None:
     apart, points = disagreement([opinion.audit for opinion in opinions])
     files = tuple(File(path) for path in changeset.paths if len(path) <= MAX_PLACE)
     critical = run.compiled.triage.importance == "critical"
-    return Audited(critical, apart, points, files[:MAX_FILES], tuple(left.values())[:MAX_LEFT])
+    shown = run.documents.planted if run.documents.planted and not run.documents.planted.skipped else None
+    became = ("approved" if shown.approved else "caught") if shown else ""
+    seen = (files[:MAX_FILES], tuple(left.values())[:MAX_LEFT], "", opinions[0].choice.model.model, became)
+    return Audited(critical, apart, points, *seen)
 
 
 def outcomes(run: Run) -> tuple[Outcome, ...]:

@@ -98,6 +98,16 @@ class Opinion:
 
 
 @dataclass(frozen=True, slots=True)
+class Planted:
+    """The change was shown to an auditor once more, with a known defect. `skipped` says why it was not."""
+
+    auditor: str
+    place: str
+    approved: bool = False
+    skipped: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Documents:
     """What the framing phases and the audit produced. `audit` is what the `opinions` say together."""
 
@@ -109,6 +119,7 @@ class Documents:
     edge_cases: EdgeCases | None = None
     opinions: tuple[Opinion, ...] = ()
     audit: Audit | None = None
+    planted: Planted | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ class Settings:
     where it may. `worth`, `escalate_after`, `aggressive`, `experience` and, in mode `optimize`, `attempt_costs` (micro-dollars of
     one attempt by model) are what the choice of models rests on. `full_run` says when a change makes all tests run while it is
     built. `ci_minute` is what a minute of an Actions runner costs. `quarantine` holds patterns of the ids of tests that are known
-    to be flaky.
+    to be flaky. One audit in `planted` is tried with a known defect; 0 is none.
     """
 
     max_cost: int
@@ -77,6 +77,7 @@ class Settings:
     experience: Experience = field(default_factory=Experience)
     attempt_costs: tuple[tuple[str, int], ...] = ()
     ci_minute: int = 0
+    planted: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from bot.core.changeset import added_lines, removed_lines
 from bot.core.conversation import Text
 from bot.core.forecast import FEWEST, Forecast, iterations_left
 from bot.core.machines import PhaseState, RunState
+from bot.core.observed import false_approvals
 from bot.core.opinions import disagreement
 from bot.core.phases import Kind
 from bot.core.policy import needs_owner
@@ -249,11 +250,27 @@ def second_opinion(run: Run) -> str:
     return f"Two auditors, who disagree on {apart} of {of} major points"
 
 
+def planted_line(run: Run) -> str:
+    """How the auditor did with a known defect, in this run and in those before it; empty where none was planted."""
+    planted, before = run.documents.planted, run.request.settings.experience.audits
+    if planted is None:
+        return ""
+    if planted.skipped:
+        return f"A trial of the auditor with a known defect was left out: {planted.skipped}"
+    passed, of = false_approvals(before)
+    passed, of = passed + planted.approved, of + 1
+    how = "let it pass" if planted.approved else "found it"
+    rate = f"{passed} of {of} such defects of this repository's runs passed an audit"
+    return f"Shown the same change with a known defect in {planted.place}, {planted.auditor} {how}; {rate}"
+
+
 def audit_figures(run: Run) -> dict[str, Any]:
     """Who audited, what of their major points only one of two saw, and what became of major findings."""
     notes = [finding.note for finding in run.findings if finding.source == "auditor"]
     apart, of = disagreement([opinion.audit for opinion in run.documents.opinions])
+    planted = run.documents.planted
     return {
+        "planted": "" if planted is None or planted.skipped else "approved" if planted.approved else "caught",
         "auditors": [opinion.choice.model.model for opinion in run.documents.opinions],
         "disagreed": apart,
         "major_points": of,

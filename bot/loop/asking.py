@@ -25,8 +25,10 @@ from typing import Any
 from bot.core.answers import schema_of
 from bot.core.budget import Rates
 from bot.core.caching import gaps, long_pays, masked
+from bot.core.changeset import unified
 from bot.core.conversation import Message, Text
 from bot.core.errors import BugError
+from bot.core.mutants import mutant
 from bot.core.phases import Kind, Role, Stage, stage_of
 from bot.core.run import Run
 from bot.core.strategy import REVIEWER, REVIEWERS
@@ -99,7 +101,8 @@ def _gaps(run: Run, vendor: str) -> int:
 def _values(run: Run, stage: Stage, diff: Diff) -> dict[str, Any]:
     text = ""
     if run.phase.kind is Kind.REVIEW:
-        text = diff()
+        bad = mutant(run.changeset) if stage.name == "planted" and run.changeset else None
+        text = unified(bad.changeset) if bad else diff()
         if len(text) > MAX_DIFF:
             text = f"{text[:MAX_DIFF]}\n[the diff is cut here: {len(text) - MAX_DIFF} characters more]"
     return {

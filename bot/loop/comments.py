@@ -22,7 +22,18 @@ from bot.core.proving import commit_message
 from bot.core.run import Run, contract_digest, short
 from bot.core.session import LABEL, STOP_LABEL, SessionState
 from bot.core.settling import PhaseLine, Report, approval_waits
-from bot.core.summary import account, budget_line, by_model, cache_line, changed_files, checks, phase_rows, quote, second_opinion
+from bot.core.summary import (
+    account,
+    budget_line,
+    by_model,
+    cache_line,
+    changed_files,
+    checks,
+    phase_rows,
+    planted_line,
+    quote,
+    second_opinion,
+)
 from bot.render import duration, say
 
 MOST = 60_000
@@ -143,6 +154,7 @@ def audit_comment(run: Run, state: SessionState, *, job_url: str) -> str:
         findings=findings,
         auditors=[opinion.choice for opinion in run.documents.opinions],
         second=second_opinion(run),
+        planted=planted_line(run),
         builder=_model_of(run, Kind.IMPLEMENT),
         note=run.request.settings.note,
         job_url=job_url,

@@ -184,6 +184,7 @@ GARBAGE = (
 )
 GOOD_FILES = (
     change(),
+    change("src/b.py", b"def b(c):\n    return c == 1\n", None),
     change("tests/test_a.py", b"def test_a():\n    assert True\n", None),
     change("docs/old.md", None, b"gone\n"),
     change("pyproject.toml", b"[project]\n", b"[build]\n"),
@@ -305,7 +306,10 @@ class Rooms:
         verdict = "met" if self.lucky else self.chance.choice(("unmet", "unverifiable"))
         names = [criterion.id for criterion in run.documents.plan.criteria] if run.documents.plan else []
         evidence = self.chance.choice(("src/a.py:1", "tests", "src/a.py:" + "9" * 5000, "nowhere.py:3", ""))
-        check = {"kind": self.chance.choice(("none", "test", "command")), "body": self.chance.choice(("", "false", "\0"))}
+        check = {
+            "kind": self.chance.choice(("none", "test", "command")),
+            "body": self.chance.choice(("false", "false", "false", "", "\0")),
+        }
         finding = {
             "severity": "major",
             "category": self.chance.choice(("security", "regression")),
@@ -317,7 +321,7 @@ class Rooms:
         }
         return {
             "criteria": [{"id": name, "verdict": verdict, "evidence": [evidence]} for name in names],
-            "findings": [] if self.lucky else [finding],
+            "findings": [] if self.chance.random() < 0.7 else [finding],
             "not_checked": [],
         }
 

@@ -19,9 +19,8 @@ OUTCOMES = st.builds(Outcome, WORD, WORD, WORD, WORD, WORD, st.booleans(), AMOUN
 USES = st.builds(KindUse, WORD, AMOUNT, st.floats(0, 1e9))
 RUNS = st.builds(RunCost, WORD, WORD, WORD, AMOUNT, st.lists(USES, max_size=3).map(tuple))
 FILES, LEFT = st.builds(File, WORD), st.builds(Sighting, WORD, WORD, WORD, WORD)
-AUDITS = st.builds(
-    Audited, st.booleans(), AMOUNT, AMOUNT, st.lists(FILES, max_size=2).map(tuple), st.lists(LEFT, max_size=2).map(tuple), WORD
-)
+SOME_FILES, SOME_LEFT = (st.lists(each, max_size=2).map(tuple) for each in (FILES, LEFT))
+AUDITS = st.builds(Audited, st.booleans(), AMOUNT, AMOUNT, SOME_FILES, SOME_LEFT, WORD, WORD, WORD)
 EXPERIENCES = st.builds(Experience, *(st.lists(each, max_size=4).map(tuple) for each in (OUTCOMES, RUNS, AUDITS)))
 
 

@@ -31,6 +31,7 @@ from bot.core.events import (
     JobEnded,
     JobLost,
     ModelReplied,
+    OverrunAccepted,
     ProofRan,
     ProofRepeated,
     Resumed,
@@ -98,6 +99,7 @@ def played(seed: int, luck: float = 0.9, *, meddling: float = 0.0) -> Iterator[M
         denied_paths=chance.choice(((), ("src/secret/*",))),
         repeat_proof=chance.random() < 0.5,
         ci_minute=chance.choice((0, 0, 6_000)),
+        planted=2,
     )
     rooms = Rooms(seed, luck)
     event: Event | None = request(chance.choice((*TICKETS, FIXER_TICKET)), settings)
@@ -128,6 +130,8 @@ def following(run: Run, effect: Effect | None, rooms: Rooms, chance: Random, med
         return StopRequested("a maintainer")
     if run.waiting.what == "shared":
         return Resumed("a maintainer")
+    if run.waiting.what == "overrun":
+        return OverrunAccepted("a maintainer", "it is worth it")
     assert run.waiting.needed > run.ledger.run_cap
     return BudgetRaised(chance.choice((run.waiting.needed, run.ledger.run_cap + 1, run.waiting.needed * 3)), "a maintainer")
 
@@ -262,6 +266,9 @@ def test_no_model_audits_what_it_built_unless_it_is_the_only_one(first: int, luc
             heard = [opinion.choice.model for opinion in run.documents.opinions]
             if run.phase.stage == "second":
                 others = {model.vendor for model in run.request.settings.models} - {heard[0].vendor}
+            if run.phase.stage == "planted":
+                assert run.call.choice.model == heard[0]
+                continue
             assert run.call.choice.model not in heard
             assert run.call.choice.model.vendor in others or not others
 

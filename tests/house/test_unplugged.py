@@ -76,6 +76,13 @@ FEATURES = (
         "test_audit.py::test_high_risk_is_audited_by_two_vendors_and_their_findings_are_put_together",
     ),
     Feature(
+        "an auditor is tried with a known defect",
+        "bot/loop/asking.py",
+        "text = unified(bad.changeset) if bad else diff()",
+        "text = diff()",
+        "test_audit.py::test_an_auditor_is_tried_with_a_known_defect_and_it_changes_nothing[True]",
+    ),
+    Feature(
         "findings age by runs",
         "bot/core/record.py",
         "    return Experience(outcomes(run), (cost,), (seen,) if seen else ()) if cost else NONE",

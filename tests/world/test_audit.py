@@ -200,3 +200,33 @@ def test_what_three_runs_left_is_debt_that_the_fourth_cleans_up_and_the_fifth_do
     report = (world.folder(said) / "report.md").read_text("utf-8")
     assert "debt-1" not in report
     assert "| minor | calc.py:6 | 3 | resolved |" in report
+
+
+SWAPPED = edit("calc.py", "    return left - right\n", "    return right + left\n")
+PLANTED = {".github/ostler.yml": "audit: {planted: 1}\n"}
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_an_auditor_is_tried_with_a_known_defect_and_it_changes_nothing(tmp_path: Path, seen: bool) -> None:
+    """The same change with its operator turned round: whoever calls that right approves what is wrong. Only the rate is told."""
+    found = [a_finding("the sign is wrong", command="false")] if seen else []
+    trial = [audits(contains="+    return right - left", findings=found)]
+    world, said, asked = told(
+        tmp_path, [*framing(), *trial, *happy([SWAPPED, PROOF], DONE)], "--max-cost", "3", "--approve", issue=RISKY, files=PLANTED
+    )
+    assert builds_made(world, said) == 1
+    assert said.result["findings"] == []
+    assert said.result["audit"]["planted"] == ("caught" if seen else "approved")
+    assert [one["vendor"] for one in asked[-3:]] == ["openai", "anthropic", "openai"]
+    report = (world.folder(said) / "report.md").read_text("utf-8")
+    rate = "found it; 0 of 1" if seen else "let it pass; 1 of 1"
+    assert f"{rate} such defects of this repository's runs passed an audit" in report
+
+
+def test_a_trial_of_the_auditor_is_left_out_where_it_is_refused(tmp_path: Path) -> None:
+    trial = [audits(contains="+    return right - left")]
+    trial[0]["reply"] = {"text": "No.", "stop": "refusal"}
+    _, said, _ = told(
+        tmp_path, [*framing(), *trial, *happy([SWAPPED, PROOF], DONE)], "--max-cost", "3", "--approve", issue=RISKY, files=PLANTED
+    )
+    assert said.result["audit"]["planted"] == ""

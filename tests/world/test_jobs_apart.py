@@ -41,7 +41,7 @@ from tests.world.hostile import (
     with_step,
 )
 from tests.world.town import Setup, Story, Town, town
-from tests.world.world import DONE, FIX, PROOF, SMALL, Rule, approves, audits, bash, builds, create, drafts
+from tests.world.world import DONE, FIX, PROOF, SMALL, Rule, a_finding, approves, audits, bash, builds, create, drafts
 
 SECRETS = {**MODEL_SECRETS, "OSTLER_STATE_KEY": STATE_KEY}
 MAY_WRITE: Mapping[str, set[str]] = {
@@ -69,6 +69,8 @@ HOLDS: Mapping[str, set[str]] = {
     "conclude": {"OSTLER_STATE_KEY", *OF_GITHUB},
 }
 """What of the environment that each job's program gets is a credential."""
+REFUTED = a_finding("it spies", place="tests/test_spy.py:1", evidence=["tests/test_spy.py:1"], command="test -f calc.py")
+"""What the auditor claims of the session that is looked at, so that its check is run too; and it does not hold."""
 WITH_CHECKOUT = {"plan", "build", "prove", "confirm"}
 
 
@@ -123,7 +125,12 @@ def _spying(program: str) -> list[Rule]:
     test = "def test_spies():\n    space = {}\n    exec(PROGRAM, space)\n"
     judged = "    assert not space['hits'] + space['names'] + space['open_']\n"
     spying = create("tests/test_spy.py", f"PROGRAM = {program!r}\n\n\n{test}{judged}")
-    return [drafts(), approves(), *builds([bash(f"python3 -c '{quoted}'")], [FIX, PROOF, spying], DONE), audits()]
+    return [
+        drafts(),
+        approves(),
+        *builds([bash(f"python3 -c '{quoted}'")], [FIX, PROOF, spying], DONE),
+        audits(findings=[REFUTED]),
+    ]
 
 
 def found_by(text: str) -> dict[str, Any]:
@@ -197,7 +204,7 @@ def runs_no_program_and_has_no_repository(looked: Looked) -> None:
     for job in (Job.GATE, Job.POST, Job.AUDIT, Job.PUBLISH, Job.CONCLUDE):
         assert all("'uname'" in command for command in looked.heard[job].started)  # a library wants to know its processor
         assert not [name for name in looked.seen[job]["files"] if "/checkout/" in name or name.endswith("calc.py")]
-    for job in (Job.BUILD, Job.PROVE):
+    for job in (Job.BUILD, Job.PROVE, Job.CONFIRM):
         assert any("git" in command for command in looked.heard[job].started)
         assert [name for name in looked.seen[job]["files"] if name.endswith("/checkout/calc.py")]
 
