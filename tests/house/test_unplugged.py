@@ -321,6 +321,20 @@ FEATURES = (
         "    if False:",
         "test_who_may_ask.py::test_what_was_changed_after_the_label_is_not_what_was_asked_for[app]",
     ),
+    Feature(
+        "only tests that ran what changed run while building",
+        "bot/workspace/workplace.py",
+        "return Chosen(found.items, (), True, not found.everything, found.why)",
+        "return WHOLE",
+        "test_selected.py::test_while_building_only_those_run_that_ran_what_changed",
+    ),
+    Feature(
+        "large changes and core files run all tests",
+        "bot/workspace/workplace.py",
+        "if why := settings.full_run.reason(changed, files):",
+        'if why := "":',
+        "test_selected.py::test_while_building_only_those_run_that_ran_what_changed",
+    ),
 )
 
 
