@@ -75,8 +75,7 @@ def affected(
 
     `sources` are the Python files after the change by path, `first` texts that name tests to run before others.
     """
-    rules = rules or FullRun()
-    if why := rules.reason([change.path for change in changes], sources):
+    if rules and (why := rules.reason([change.path for change in changes], sources)):
         return Affected(True, (), why, 1.0)
     try:
         found = _Search(known, sources)

@@ -371,7 +371,7 @@ class Workplace:
             return Chosen(why=why)
         if changed and (known := self._maps.load(base_tree, self.toolchain.profile.runtime)):
             sources = {name: read_text(self.worktree.tree, name) for name in files if name.endswith(".py")}
-            found = affected(known, changes, sources, settings.full_run)
+            found = affected(known, changes, sources)
             return Chosen(found.items, (), True, not found.everything, found.why)
         narrowed = self.toolchain.narrows(changed)
         return Chosen((), changed, False, True, narrowed) if narrowed else WHOLE

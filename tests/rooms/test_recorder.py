@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.core.affected import Affected, FullRun, affected
+from bot.core.affected import Affected, affected
 from bot.core.coverage_map import CoverageMap, read_map
 from bot.core.reports import NO_BLOB, FileChange
 from bot.workspace.maps import Maps
@@ -89,7 +89,21 @@ def never():
 class Square(Shape):
     sides = 4
 """,
-    "pk/made.py": "def session():\n    return 1\n\n\ndef module():\n    return 2\n\n\ndef one():\n    return 3\n\n\ndef undo():\n    return 4\n",
+    "pk/made.py": """def session():
+    return 1
+
+
+def module():
+    return 2
+
+
+def one():
+    return 3
+
+
+def undo():
+    return 4
+""",
     "data/table.txt": "1\n",
     "notes.md": "nobody opens this\n",
     "tests/conftest.py": """import pytest
@@ -196,7 +210,6 @@ def test_data():
 """,
 }
 CHILD = "tests/test_outside.py::test_child"
-ALONE = FullRun((), 10, 100)
 
 
 @pytest.fixture(scope="module")
@@ -209,7 +222,7 @@ def known(box: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> CoverageMap
     return replace(made, seconds=(1.0,) * len(made.tests))  # so that no test is most of the suite
 
 
-def after(known: CoverageMap, path: str, old: str, new: str, rules: FullRun = ALONE) -> Affected:
+def after(known: CoverageMap, path: str, old: str, new: str) -> Affected:
     """What is chosen after `old` became `new`; a file that is not there yet begins empty."""
     before = FILES.get(path)
     text = new if before is None else before.replace(old, new, 1)
@@ -225,7 +238,7 @@ def after(known: CoverageMap, path: str, old: str, new: str, rules: FullRun = AL
         text.encode(),
     )
     sources = {name: body for name, body in {**FILES, path: text}.items() if name.endswith(".py")}
-    return affected(known, [change], sources, rules)
+    return affected(known, [change], sources)
 
 
 def names(found: Affected) -> set[str]:
@@ -257,9 +270,6 @@ def test_fixtures_concern_what_they_are_for(known: CoverageMap) -> None:
 def test_statements_concern_whoever_mentions_what_they_bind(known: CoverageMap) -> None:
     assert "plain::rated" in names(after(known, "pk/core.py", "RATE = 3", "RATE = 4"))
     assert names(after(known, "pk/shape.py", "sides = 4", "sides = 5")) == {"shape"}
-    assert "shape::TestShape::name" in names(
-        after(known, "pk/shape.py", "sides = 4", "sides = 4\n\n    def name(self):\n        return 1")
-    ) | {"shape::TestShape::name"}
     assert after(known, "pk/core.py", "    return function\n", "    return None\n").everything
 
 
@@ -271,7 +281,7 @@ def test_what_is_new_concerns_nobody_who_does_not_mention_it(known: CoverageMap)
 
 def test_a_method_that_hides_an_inherited_one_concerns_who_ran_that(known: CoverageMap) -> None:
     hides = after(known, "pk/shape.py", "    sides = 4\n", "    sides = 4\n\n    def count(self):\n        return 1\n")
-    assert names(hides) & {"shape", "shape::TestShape::count"}
+    assert names(hides) == {"shape"}
 
 
 def test_files_are_data_of_the_tests_that_open_them(known: CoverageMap) -> None:
