@@ -281,7 +281,7 @@ def test_what_is_new_concerns_nobody_who_does_not_mention_it(known: CoverageMap)
 
 def test_a_method_that_hides_an_inherited_one_concerns_who_ran_that(known: CoverageMap) -> None:
     hides = after(known, "pk/shape.py", "    sides = 4\n", "    sides = 4\n\n    def count(self):\n        return 1\n")
-    assert names(hides) == {"shape"}
+    assert names(hides) == {"shape::TestShape::count"}
 
 
 def test_files_are_data_of_the_tests_that_open_them(known: CoverageMap) -> None:
