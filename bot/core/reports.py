@@ -203,7 +203,7 @@ class Profile:
 
     `runtime` is the path of the interpreter or tool that runs the tests, empty where there is none, and `reasons` say why this
     one. `languages` say why this toolchain, and why none of the others that the tree shows. `stages` are in the order in which a
-    reader looks at them.
+    reader looks at them. `mends` are those whose tool can mend what it finds by itself.
     """
 
     language: Language
@@ -213,6 +213,7 @@ class Profile:
     stages: tuple[Stage, ...] = ()
     reasons: tuple[str, ...] = ()
     languages: tuple[str, ...] = ()
+    mends: tuple[str, ...] = ()
 
     @property
     def why(self) -> tuple[str, ...]:

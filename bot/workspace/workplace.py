@@ -38,6 +38,7 @@ from bot.workspace.files import Beneath
 from bot.workspace.fixers import run_fixer
 from bot.workspace.git import Worktree
 from bot.workspace.maps import Maps
+from bot.workspace.mending import mend
 from bot.workspace.repeating import repeated
 from bot.workspace.sandbox import Sandbox
 from bot.workspace.search import grep
@@ -295,9 +296,13 @@ class Workplace:
     # --- changes ---
 
     def fix(self, tree: str, calls: tuple[FixerCall, ...]) -> tuple[str, tuple[FixerReport, ...]]:
-        """Run deterministic fixers one after the other on `tree`."""
+        """Run deterministic fixers one after the other on `tree`: Ostler's own, or the tools of the repository's checks."""
         self._restore(tree)
-        reports = tuple(run_fixer(call.name, call.args, self.worktree, self._box, at=str(self._checkout.root)) for call in calls)
+        if all(call.name in self.toolchain.profile.mends for call in calls):
+            reports = mend(self.toolchain, self.worktree, self._box, calls)
+        else:
+            at = str(self._checkout.root)
+            reports = tuple(run_fixer(call.name, call.args, self.worktree, self._box, at=at) for call in calls)
         self._at = self.worktree.snapshot()
         return self._at, reports
 

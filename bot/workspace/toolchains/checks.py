@@ -56,6 +56,15 @@ class Finding:
         return f"{self.place or self.file}: {self.text}"
 
 
+@dataclass(frozen=True, slots=True)
+class Mender:
+    """A stage's tool that mends what it finds: `find` and `mend` are its commands, files to follow; `read` gives the findings."""
+
+    find: tuple[str, ...]
+    mend: tuple[str, ...]
+    read: Read
+
+
 def finished(name: str, outcome: CheckOutcome, detail: str, ran: Ran, argv: Sequence[str]) -> Check:
     """A check that a command made."""
     return Check(name, outcome, detail, tuple(argv), ran.exit, ran.seconds)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from bot.core.reports import Commands, Profile, Stage, TestReport
 from bot.workspace.sandbox import Sandbox
 from bot.workspace.tiers import OUT
 from bot.workspace.toolchains import inside_node, jestjson, modules, node_checks, node_profile
-from bot.workspace.toolchains.checks import Pair, RunTool, neutral
+from bot.workspace.toolchains.checks import Mender, Pair, RunTool, neutral
 from bot.workspace.toolchains.manifests import manifests
 from bot.workspace.toolchains.node_profile import NodeFacts, Suite
 from bot.workspace.toolchains.node_runtime import Node, find
@@ -74,6 +74,9 @@ class NodeToolchain(Toolchain):
                 yield (name,), partial(make, pair, run, self.tools[name])
             else:
                 yield (name,), partial(neutral, name, self._why_not(name))
+
+    def menders(self) -> Mapping[str, Mender]:
+        return node_checks.menders(self.tools)
 
     def _run_tests(self, box: Sandbox, folder: Path, selected: Selected, seconds: float) -> TestReport:
         if self.suite is None or self.node is None:
@@ -157,7 +160,16 @@ def node_toolchain(
     reasons.append(node_why)
     known = tuple(name for name in node_profile.MANIFESTS if name in facts.files)
     runner = suite.runner if suite else None
-    profile = Profile("node", str(node.program) if node else "", runner, known, (*stages, tests), tuple(reasons), why)
+    profile = Profile(
+        "node",
+        str(node.program) if node else "",
+        runner,
+        known,
+        (*stages, tests),
+        tuple(reasons),
+        why,
+        tuple(node_checks.menders(tools)),
+    )
     place = Place(str(at))
     if node:
         place = Place(str(at), f"{at}/node_modules/.bin:{node.path}", node.readonly, tuple(facts.workspaces(at)))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bot.core.reports import Check, Ran
 from bot.workspace.toolchains import modules
-from bot.workspace.toolchains.checks import Finding, Pair, RunTool, compared, finished, listed, neutral
+from bot.workspace.toolchains.checks import Finding, Mender, Pair, RunTool, compared, finished, listed, neutral
 from bot.workspace.toolchains.node_profile import NodeFacts
 from bot.workspace.toolchains.reading import read_text
 
@@ -87,6 +87,16 @@ def layout(pair: Pair, run: RunTool, argv: Sequence[str]) -> tuple[Check, ...]:
     if not pair.changed:
         return neutral("format", "no file changed")
     return compared("format", "prettier", pair, run, argv, pair.changed, _prettier)
+
+
+def menders(tools: Mapping[str, tuple[str, ...]]) -> dict[str, Mender]:
+    """Eslint and prettier, those that are there, as they mend what they find."""
+    found = {"lint": (("--format=json",), ("--fix",), _eslint), "format": (("--list-different",), ("--write",), _prettier)}
+    return {
+        name: Mender(tools[name], (*(word for word in tools[name] if word not in (*finds, "--")), *mends, "--"), read)
+        for name, (finds, mends, read) in found.items()
+        if name in tools
+    }
 
 
 def _tsc(ran: Ran) -> list[Finding] | None:

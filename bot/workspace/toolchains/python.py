@@ -11,7 +11,7 @@ from bot.core.reports import Commands, Profile, Ran, Stage, TestCase, TestReport
 from bot.workspace.sandbox import Sandbox, own_interpreter
 from bot.workspace.tiers import OUT
 from bot.workspace.toolchains import inside, interpreters, junit, profile, python_checks, recorder
-from bot.workspace.toolchains.checks import Pair, RunTool, neutral
+from bot.workspace.toolchains.checks import Mender, Pair, RunTool, neutral
 from bot.workspace.toolchains.interpreters import Interpreter, Wanted
 from bot.workspace.toolchains.manifests import manifests
 from bot.workspace.toolchains.reading import read_plain
@@ -73,6 +73,9 @@ class PythonToolchain(Toolchain):
             yield ("types",), partial(python_checks.types, pair, run, python, self.typed, self.typed_named)
         else:
             yield ("types",), partial(neutral, "types", self._why_not("types"))
+
+    def menders(self) -> Mapping[str, Mender]:
+        return {"lint": python_checks.mender(self.linted)}
 
     def _run_tests(self, box: Sandbox, folder: Path, selected: Selected, seconds: float) -> TestReport:
         items = tuple(item for item in selected.items if not item.startswith("-"))
@@ -158,7 +161,7 @@ def python_toolchain(
     missing = chosen.python.parent.parent.parent != at and install
     reasons = (*said, *((f"no environment in the checkout: `{install}` would make one",) if missing else ()))
     known = tuple(name for name in profile.MANIFESTS if name in facts.files)
-    found = configured(Profile("python", str(chosen.python), runner, known, stages, reasons, why), commands)
+    found = configured(Profile("python", str(chosen.python), runner, known, stages, reasons, why, ("lint",)), commands)
     place = Place(
         str(at),
         chosen.path,

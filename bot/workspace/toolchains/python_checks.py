@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bot.core.reports import Check, Ran
-from bot.workspace.toolchains.checks import Finding, Pair, RunTool, compared, finished, listed, neutral
+from bot.workspace.toolchains.checks import Finding, Mender, Pair, RunTool, compared, finished, listed, neutral
 
 RUFF_OPTIONS = ("--no-cache", "--no-fix", "--force-exclude", "--exit-zero", "--output-format=json")
 MYPY_OPTIONS = (
@@ -65,6 +65,14 @@ def lint(pair: Pair, run: RunTool, configured: bool) -> tuple[Check, ...]:
     rules = () if configured else ("--isolated", "--select", FATAL_RULES)
     argv = (sys.executable, "-I", "-m", "ruff", "check", *RUFF_OPTIONS, *rules, "--")
     return compared("lint", "ruff", pair, run, argv, files, _ruff)
+
+
+def mender(configured: bool) -> Mender:
+    """Ruff's safe fixes, of the rules that `lint` looks for."""
+    rules = () if configured else ("--isolated", "--select", FATAL_RULES)
+    ruff = (sys.executable, "-I", "-m", "ruff", "check")
+    options = tuple("--fix" if option == "--no-fix" else option for option in RUFF_OPTIONS)
+    return Mender((*ruff, *RUFF_OPTIONS, *rules, "--"), (*ruff, *options, *rules, "--"), _ruff)
 
 
 def types(pair: Pair, run: RunTool, python: str, tool: str, targets: bool) -> tuple[Check, ...]:

@@ -21,7 +21,7 @@ from typing import Any
 from bot.core.reports import Check, Commands, Profile, Ran, Stage, TestCase, TestOutcome, TestReport
 from bot.workspace.sandbox import OUTPUT_BYTES, SAFE_PATH, Sandbox
 from bot.workspace.toolchains import suite_reports
-from bot.workspace.toolchains.checks import Pair, RunTool
+from bot.workspace.toolchains.checks import Mender, Pair, RunTool
 from bot.workspace.toolchains.commands import commanded
 from bot.workspace.toolchains.reading import read_plain
 
@@ -157,6 +157,10 @@ class Toolchain(ABC):
         """Which tests `related` would leave for `changed`, in a few words; empty where all of them would run."""
         return ""
 
+    def menders(self) -> Mapping[str, Mender]:
+        """The tools of the stages that the profile says are mended, by stage."""
+        return {}
+
     @abstractmethod
     def _checks(self, pair: Pair, run: RunTool) -> Iterator[tuple[tuple[str, ...], MakeChecks]]:
         """The names of stages and what makes their checks, called only where no configured command stands instead."""
@@ -191,7 +195,8 @@ def configured(profile: Profile, commands: Commands) -> Profile:
     if commands.report and "tests" in said:
         said["tests"] = replace(said["tests"], reason=f"{said['tests'].reason}; verify.report says where its results are")
     runner = "command" if commands.tests else profile.test_runner
-    return replace(profile, test_runner=runner, stages=tuple(said[name] for name in STAGES if name in said))
+    mends = tuple(name for name in profile.mends if not getattr(commands, name, ""))
+    return replace(profile, test_runner=runner, stages=tuple(said[name] for name in STAGES if name in said), mends=mends)
 
 
 @contextmanager
