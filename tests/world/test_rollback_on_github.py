@@ -11,12 +11,13 @@ from tests.world.test_conversation import IMPORTS, SETUPS
 from tests.world.town import FIXER_BODY, FIXER_TITLE, Setup, Town, town
 
 
-def said(there: Town, number: int, text: str, by: str = "ada") -> str:
-    """The last answer to a command."""
-    there.say(number, text, by=by)
+def said(there: Town, number: int, text: str) -> str:
+    """The answer to a command of ada's."""
+    before = len(there.story(number).replies)
+    there.say(number, text)
+    there.until(lambda: len(there.story(number).replies) > before)
     there.settle()
-    replies = there.story(number).replies
-    return str(replies[-1]["body"]) if replies else ""
+    return str(there.story(number).replies[-1]["body"])
 
 
 def files(there: Town, ref: str) -> dict[str, str]:
@@ -37,16 +38,19 @@ def test_what_was_delivered_is_taken_back(tmp_path: Path, setup: Setup) -> None:
         pull = there.expect_one(number).pulls[0]
         branch, head = pull["head"]["ref"], pull["head"]["sha"]
 
-        assert said(there, number, "/ostler rollback", by="tess") == ""
+        there.say(number, "/ostler rollback", by="tess")
+        there.settle()
+        assert there.story(number).replies == []
         assert files(there, branch) == files(there, head) != files(there, "main")
         answer = said(there, number, "/ostler rollback")
         assert f"`{branch}` is at point 0, " in answer
         assert "`/ostler rollback 1` undoes it." in answer
         assert files(there, branch) == files(there, "main")
         assert kept(there) == [head]
-        assert "There is no rollback point 7: there are 0, 1." in said(there, number, "/ostler rollback 7")
+        if setup == "app":
+            assert "There is no rollback point 7: there are 0, 1." in said(there, number, "/ostler rollback 7")
+            assert "nowhere.py is no file of the branch" in said(there, number, "/ostler rollback nowhere.py")
         assert f"`{branch}` is at point 1, `{head[:12]}`" in said(there, number, "/ostler rollback 1")
-        assert "nowhere.py is no file of the branch" in said(there, number, "/ostler rollback nowhere.py")
         assert "`calc.py` is as it was before the session" in said(there, number, "/ostler rollback calc.py")
         assert files(there, branch) == files(there, "main")
         assert f"`{branch}` is at point 1" in said(there, number, "/ostler rollback 1")
