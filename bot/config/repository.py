@@ -128,6 +128,7 @@ class RepoConfig(Part):
     models: Models = Models()
     verify: Verify = Verify()
     loop: Loop = Loop()
+    quality: Literal["lenient", "normal", "strict"] = "normal"
     audit: AuditTrials = AuditTrials()
     paths: Paths = Paths()
     prices: tuple[Price, ...] = ()
@@ -238,6 +239,7 @@ def run_settings(
         attempt_costs=_attempt_costs(models, price) if config.budget.mode == "optimize" and price else (),
         ci_minute=int(config.budget.ci_minute * MICRO),
         planted=config.audit.planted,
+        strictness=config.quality,
     )
 
 

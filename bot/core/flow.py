@@ -9,6 +9,7 @@ from dataclasses import replace
 from bot.core import machines
 from bot.core.machines import PhaseState, RunState, TierState
 from bot.core.phases import KINDS, Kind
+from bot.core.quality import quality
 from bot.core.run import Phase, Run, Step
 
 Begin = Callable[[Run], Step]
@@ -30,9 +31,7 @@ def go_on(run: Run) -> Step:
     """Begin the next queued phase, or end the run well."""
     waiting = next((phase for phase in run.phases if phase.state is PhaseState.QUEUED), None)
     if waiting is None:
-        proven = run.verdict is None or run.verdict.outcome == "pass"
-        how = "done" if proven else "done, but not verified by tests"
-        return replace(run.moved(RunState.DONE_SUCCESS), outcome=run.outcome or how), ()
+        return replace(run.moved(RunState.DONE_SUCCESS), outcome=run.outcome or _how(run)), ()
     tier = next(tier for tier in run.tiers if tier.name == waiting.tier)
     if tier.state is TierState.PENDING:
         run = run.tier_moved(tier.name, TierState.IN_PROGRESS)
@@ -40,6 +39,15 @@ def go_on(run: Run) -> Step:
     stage = spec.stages[0].name if spec.stages else ""
     run = run.with_phase(replace(waiting, state=machines.move(machines.PHASE, waiting.state, PhaseState.EXECUTING), stage=stage))
     return BEGINNINGS[waiting.kind](run.moved(RunState.PHASE_EXECUTION))
+
+
+def _how(run: Run) -> str:
+    """How a run ends well."""
+    level, why = quality(run)
+    buts = [f"{level}: {why}"] if level != "ok" else []
+    if run.verdict is not None and run.verdict.outcome != "pass":
+        buts.insert(0, "not verified by tests")
+    return f"done, but {'; '.join(buts)}" if buts else "done"
 
 
 def to_gate(run: Run) -> Run:

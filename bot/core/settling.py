@@ -11,6 +11,7 @@ from bot.core.experience import NONE, Experience, read_experience
 from bot.core.inert import plain
 from bot.core.jobs import Job
 from bot.core.machines import RunState
+from bot.core.quality import Level
 from bot.core.rows import rows
 from bot.core.run import short
 from bot.core.session import SessionState, Standing
@@ -23,7 +24,7 @@ SHOWN = 120
 """Characters of a title."""
 
 Status = Literal["in_progress", "completed"]
-Conclusion = Literal["action_required", "success", "neutral"]
+Conclusion = Literal["action_required", "success", "neutral", "failure"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +173,7 @@ class View:
     buttons: tuple[Button, ...] = ()
 
 
+CONCLUSIONS: dict[Level, Conclusion] = {"blocked": "failure", "needs review": "action_required"}
 STOP = Button("Stop", "End this session; nothing is delivered", "stop")
 RETRY = Button("Retry", "Go on from where it stopped", "retry")
 ADD = Button("Add $2", "Raise the cap by $2 and go on", "budget")
@@ -203,10 +205,19 @@ def view(state: SessionState) -> View:
         more = (ADD,) if waits_for_money(state) else ()
         return View("completed", "action_required", _title(what, state.outcome), (*more, RETRY, STOP))
     if state.run_state == RunState.DONE_SUCCESS:
-        verified = "not verified" not in state.outcome
         said = f"Pull request #{state.pull}" if state.pull else "Nothing to change"
-        return View("completed", "success" if verified and state.pull else "neutral", _title(said, state.outcome))
+        return View("completed", _concluded(state), _title(said, state.outcome))
     return View("completed", "neutral", _title("Stopped", state.outcome), (RETRY,))
+
+
+def _concluded(state: SessionState) -> Conclusion:
+    """By what the end of a run says of itself: what is blocked, asks for a look or was verified by no test is not green."""
+    if not state.pull:
+        return "neutral"
+    for level, conclusion in CONCLUSIONS.items():
+        if f"{level}: " in state.outcome:
+            return conclusion
+    return "neutral" if "not verified" in state.outcome else "success"
 
 
 def _title(what: str, why: str) -> str:

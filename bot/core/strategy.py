@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass, field, replace
+from typing import Literal
 
 from bot.core.affected import FullRun
 from bot.core.budget import MICRO, Ledger
@@ -16,6 +17,8 @@ from bot.core.routing import Worth
 from bot.core.selection import Choice, ModelId, Scope, Triage, choose, triage
 from bot.core.ticket import Ticket
 from bot.core.triage_fixers import fixers_for
+
+Strictness = Literal["lenient", "normal", "strict"]
 
 ATTEMPTS = {
     "cross_cutting_refactor": 2, "index_registry_change": 2, "schema_contract_change": 2, "bulk_multi_file_operation": 1,
@@ -46,7 +49,8 @@ class Settings:
     where it may. `worth`, `escalate_after`, `aggressive`, `experience` and, in mode `optimize`, `attempt_costs` (micro-dollars of
     one attempt by model) are what the choice of models rests on. `full_run` says when a change makes all tests run while it is
     built. `ci_minute` is what a minute of an Actions runner costs. `quarantine` holds patterns of the ids of tests that are known
-    to be flaky. One audit in `planted` is tried with a known defect; 0 is none.
+    to be flaky. One audit in `planted` is tried with a known defect; 0 is none. `strictness` is how much
+    an audit may leave.
     """
 
     max_cost: int
@@ -78,6 +82,7 @@ class Settings:
     attempt_costs: tuple[tuple[str, int], ...] = ()
     ci_minute: int = 0
     planted: int = 0
+    strictness: Strictness = "normal"
 
 
 @dataclass(frozen=True, slots=True)

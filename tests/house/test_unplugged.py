@@ -83,6 +83,13 @@ FEATURES = (
         "test_audit.py::test_an_auditor_is_tried_with_a_known_defect_and_it_changes_nothing[True]",
     ),
     Feature(
+        "the quality gate counts what is left",
+        "bot/core/flow.py",
+        "    level, why = quality(run)",
+        "    level, why = 'ok', ''",
+        "test_audit.py::test_more_small_findings_than_are_allowed_are_said_where_the_run_ends",
+    ),
+    Feature(
         "findings age by runs",
         "bot/core/record.py",
         "    return Experience(outcomes(run), (cost,), (seen,) if seen else ()) if cost else NONE",

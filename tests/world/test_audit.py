@@ -230,3 +230,9 @@ def test_a_trial_of_the_auditor_is_left_out_where_it_is_refused(tmp_path: Path) 
         tmp_path, [*framing(), *trial, *happy([SWAPPED, PROOF], DONE)], "--max-cost", "3", "--approve", issue=RISKY, files=PLANTED
     )
     assert said.result["audit"]["planted"] == ""
+
+
+def test_more_small_findings_than_are_allowed_are_said_where_the_run_ends(tmp_path: Path) -> None:
+    many = [a_finding(f"name {number}", severity="minor") for number in range(9)]
+    _, said, _ = told(tmp_path, [*happy()[:-1], audits(findings=many)])
+    assert said.result["outcome"] == "done, but needs review: 9 minor findings where 8 are allowed"
