@@ -44,7 +44,7 @@ from tests.world.world import (
 
 KEYS = {
     "session", "run_state", "outcome", "branch", "base_sha", "head_sha", "changeset_digest", "plan_digest", "cost_usd", "tokens",
-    "cache_hit_rate", "calls", "checks", "findings",
+    "cache_hit_rate", "calls", "checks", "findings", "audit",
 }  # fmt: skip
 PER_MILLION = 1_000_000
 
