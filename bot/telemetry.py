@@ -85,6 +85,17 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True)
+class Judged:
+    """A delivered change was audited. Two auditors called `points` things major and were apart on `disagreed` of them; `planted`
+    is what became of a known defect: caught, approved, or empty where none was shown."""
+
+    session: str
+    points: int
+    disagreed: int
+    planted: str
+
+
+@dataclass(frozen=True, slots=True)
 class JobAnswered:
     """A job of a workflow asked. `status` is HTTP's."""
 
@@ -110,7 +121,7 @@ class Trouble:
     why: str
 
 
-Fact = Delivered | Handled | Started | Asked | Dispatched | Settled | Lost | JobAnswered | Swept | Trouble
+Fact = Delivered | Handled | Started | Asked | Dispatched | Settled | Judged | Lost | JobAnswered | Swept | Trouble
 Hook = Callable[[Fact], None]
 
 
@@ -166,6 +177,8 @@ class Metrics:
         self._settled = counter("workflow_runs_settled", "Settled workflow runs", "standing", "run_state")
         self._lost = counter("workflow_runs_lost", "Workflow runs that ended without settling", "what")
         self._money = counter("spent_microdollars", "What models were paid, in millionths of a dollar")
+        self._points = counter("audit_points", "Things that two auditors called major between them", "agreed")
+        self._planted = counter("audit_trials", "Known defects shown to auditors, by what became of them", "outcome")
         self._jobs = counter("job_requests", "Requests of workflow jobs", "endpoint", "status")
         self._sweeps = counter("sweeps", "Sweeps over all repositories")
         self._troubles = counter("troubles", "Things that went wrong", "where")
@@ -192,6 +205,8 @@ class Metrics:
                 self._settled.labels(fact.standing, fact.run_state).inc()
                 self._money.inc(max(0, fact.cost))
                 self._seconds.observe(max(0.0, fact.seconds))
+            case Judged():
+                self._judged(fact)
             case Lost():
                 self._lost.labels(fact.what).inc()
             case JobAnswered():
@@ -200,3 +215,9 @@ class Metrics:
                 self._sweeps.inc()
             case Trouble():
                 self._troubles.labels(fact.where).inc()
+
+    def _judged(self, fact: Judged) -> None:
+        self._points.labels("no").inc(fact.disagreed)
+        self._points.labels("yes").inc(max(0, fact.points - fact.disagreed))
+        if fact.planted in ("caught", "approved"):
+            self._planted.labels(fact.planted).inc()

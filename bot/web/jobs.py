@@ -18,7 +18,7 @@ from bot.core.settling import Report, read_report, settle
 from bot.core.triggers import moment
 from bot.github import oidc
 from bot.store.runs import Row
-from bot.telemetry import Dispatched, Settled
+from bot.telemetry import Dispatched, Judged, Settled
 from bot.web import allowances, starting
 from bot.web.moves import short_of_room, still_stopped
 from bot.web.office import Office, Place
@@ -202,6 +202,8 @@ class Desk:
             seconds = office.clock() - moment(before.issued_at).timestamp() if before.issued_at else 0.0
             cost = after.state.spent - before.spent
             office.telemetry.tell(Settled(row.id, after.state.standing, after.state.run_state, cost, seconds))
+            for one in report.experience.audits:
+                office.telemetry.tell(Judged(row.id, one.points, one.disagreed, one.planted))
         return after
 
 

@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 import pytest
 
 from bot.core.budget import Cap
-from bot.core.experience import Experience, KindUse, Outcome, RunCost, frozen, read_experience
+from bot.core.experience import Audited, Experience, File, KindUse, Outcome, RunCost, Sighting, frozen, read_experience
+from bot.telemetry import Judged
 from bot.web import allowances, starting
 from bot.web.moves import given_up, retried
 from tests.rooms.app_here import OTHER_KEY, REPO_ID, SESSION, App, report, row, running, token
@@ -270,10 +271,15 @@ class TestAllowances:
 
     def test_what_a_run_taught_is_kept_once_and_told_to_the_next(self, app: App) -> None:
         cost = RunCost("bug", "Small", "medium", 700_000, (KindUse("PLAN", 900, 1.5),), app.office.at[:10])
-        taught = Experience((Outcome("bug", "Small", "anthropic", "m", "fast", True),), (cost,))
+        audited = Audited(
+            False, 1, 3, (File("a.py"),), (Sighting("style@a.py", "minor", "a.py:1", "x"),), cost.day, "m", "caught"
+        )
+        taught = Experience((Outcome("bug", "Small", "anthropic", "m", "fast", True),), (cost,), (audited,))
         app.add(working_run=77)
         assert self.claim(app)["experience"] == {"outcomes": [], "runs": [], "audits": []}
         self.settle(app, standing="over", run_state="DONE_SUCCESS", experience=taught)
+        judged = [fact for fact in app.facts if isinstance(fact, Judged)]
+        assert [(fact.points, fact.disagreed, fact.planted) for fact in judged] == [(3, 1, "caught")]
         app.office.change(SESSION, lambda state: retried(state, app.office.at))
         assert read_experience(self.claim(app, 78)["experience"]) == frozen(taught)
         assert app.office.accounts.experience("another") == Experience()
