@@ -14,7 +14,7 @@ from difflib import SequenceMatcher
 
 from bot.core.changeset import decoded
 from bot.core.coverage_map import CoverageMap, Function
-from bot.core.outline import Outline, Statement, outline
+from bot.core.outline import Code, Outline, Statement, is_text, outline
 from bot.core.policy import is_test, needs_owner, steers_tests
 from bot.core.reports import FileChange
 
@@ -137,11 +137,17 @@ class _Search:
         if change.before is None:
             self.names.add(path.rpartition("/")[2].removesuffix(".py"))
             return
+        both = before.bodies.keys() & after.bodies.keys()
         for name in before.bodies.keys() | after.bodies.keys():
-            if before.bodies.get(name) != after.bodies.get(name):
+            old, new = before.bodies.get(name, ()), after.bodies.get(name, ())
+            if len(old) != len(new) or not all(map(Code.same, old, new)):
                 self._function((path, name))
-        for statement, new in _different(before.statements, after.statements):
-            self._statement(path, statement, before if not new else after, new)
+        for statement, is_new in _different(before.statements, after.statements):
+            if statement.kind == "def" and statement.qualified in both:
+                self._take(self.known.ran.get((path, statement.qualified), 0), statement.qualified)
+                self.names.add(statement.name)
+            else:
+                self._statement(path, statement, after if is_new else before, is_new)
 
     def _function(self, function: Function) -> None:
         """The tests that ran it, and the callers of functions that keep what it gave them."""
@@ -166,25 +172,22 @@ class _Search:
         self.names |= statement.binds if statement.binds else {"__doc__"}
         if statement.owner or statement.kind == "class":
             self._class(path, statement, around)
-        elif statement.kind == "def":
-            self._take(self.known.ran.get((path, statement.name), 0), statement.name)
-            if statement.name == "__getattr__":
-                raise _EverythingError(f"{path} answers for names that it does not hold")
-        else:
+        elif statement.name == "__getattr__":
+            raise _EverythingError(f"{path} answers for names that it does not hold")
+        elif statement.kind != "def":
             self._take(self._ran_of(path, ""), path)
 
     def _class(self, path: str, statement: Statement, around: Outline) -> None:
         """A class, or something in it: whoever ran a method. Where others may look at the class as a whole, whoever names it."""
-        owner = statement.owner or statement.name
-        head = next((one for one in around.statements if one.kind == "class" and _last(owner) == one.name), None)
-        if statement.kind == "def":
-            self._take(self.known.ran.get((path, f"{owner}.{statement.name}"), 0), f"{owner}.{statement.name}")
-            for (where, name), tests in self.known.ran.items():
-                if _last(name) == statement.name and (where, name) != (path, f"{owner}.{statement.name}"):
+        owner = statement.qualified if statement.kind == "class" else statement.owner
+        head = next((one for one in around.statements if one.kind == "class" and owner == one.qualified), None)
+        if statement.kind == "def":  # it may hide an inherited one, or have hidden it
+            for (_, name), tests in self.known.ran.items():
+                if _last(name) == statement.name:
                     self._take(tests, "")
         self._take(self._ran_of(path, f"{owner}."), owner)
         dunder = any(name.startswith("__") for name in statement.binds)
-        if statement.kind == "class" or dunder or head is None or head.text:
+        if statement.kind == "class" or dunder or head is None or head.code.parts:
             self.names.add(_last(owner))
 
     def _ran_of(self, path: str, prefix: str) -> int:
@@ -208,24 +211,25 @@ class _Search:
             self.seen |= new
             for path, text in self.sources.items():
                 if any(name in text for name in new):
-                    self._mentions(path, new)
+                    self._mentions(path, frozenset(new))
         for path, names in self.local.items():
-            self._mentions(path, names, binding=False)
+            self._mentions(path, frozenset(names), binding=False)
         if self.names - self.seen:
             self.follow()
 
-    def _mentions(self, path: str, names: set[str], *, binding: bool = True) -> None:
+    def _mentions(self, path: str, names: frozenset[str], *, binding: bool = True) -> None:
         made = self._outline(path)
-        for function, uses in made.uses.items():
-            if uses & names:
+        for function, codes in made.bodies.items():
+            if any(one.mentions(names) for one in codes):
                 self._function((path, function))
         for statement in made.statements:
-            if statement.kind == "main" or not statement.uses & names or statement.kind in ("Import", "ImportFrom"):
+            used = statement.uses.mentions(names) if statement.kind not in ("main", "Import", "ImportFrom") else None
+            if not used:
                 continue
             if not statement.binds and not _is_text(statement) and binding and not is_test(path):
-                raise _EverythingError(f"a statement of {path} uses {min(statement.uses & names)} and binds no name")
+                raise _EverythingError(f"a statement of {path} uses {min(used)} and binds no name")
             self.names |= statement.binds
-            name = f"{statement.owner}.{statement.name}".lstrip(".")
+            name = statement.qualified
             self._take(self._ran_of(path, f"{name}.") | self.known.ran.get((path, name), 0) if statement.name else 0, "")
             if statement.owner and not statement.name:
                 self.names.add(_last(statement.owner))
@@ -243,15 +247,23 @@ class _Search:
 
 def _different(before: Sequence[Statement], after: Sequence[Statement]) -> Iterator[tuple[Statement, bool]]:
     """The statements that went and those that came, the latter marked. What moved both went and came."""
-    old, new = ([(one.owner, one.kind, one.name, one.text) for one in side] for side in (before, after))
+    while before and after and _same(before[0], after[0]):
+        before, after = before[1:], after[1:]
+    while before and after and _same(before[-1], after[-1]):
+        before, after = before[:-1], after[:-1]
+    old, new = ([(one.owner, one.kind, one.name, one.code.text) for one in side] for side in (before, after))
     for tag, a, b, c, d in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if tag != "equal":
             yield from ((one, False) for one in before[a:b])
             yield from ((one, True) for one in after[c:d])
 
 
+def _same(one: Statement, other: Statement) -> bool:
+    return (one.owner, one.kind, one.name) == (other.owner, other.kind, other.name) and one.code.same(other.code)
+
+
 def _is_text(statement: Statement) -> bool:
-    return statement.kind == "Expr" and statement.text.startswith("Expr(value=Constant(value=")
+    return statement.kind == "Expr" and is_text(statement.code.parts[0])
 
 
 def _last(name: str) -> str:

@@ -3,33 +3,61 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 Def = ast.FunctionDef | ast.AsyncFunctionDef
-BLOCKS = (ast.If, ast.Try, ast.TryStar, ast.With, ast.AsyncWith, ast.For, ast.AsyncFor, ast.While)
+BLOCKS = (ast.If, ast.Try, ast.TryStar, ast.With, ast.AsyncWith, ast.For, ast.AsyncFor, ast.While, ast.Match)
+LINE_END = re.compile(r"\r\n|\r|\n")
+WORDS = re.compile(r"[\w.:]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """Some of a file's code. `lines` are the lines that it stands in, which hold more where it has parts that don't count."""
+
+    lines: str
+    parts: tuple[ast.AST, ...]
+
+    def same(self, other: Code) -> bool:
+        """Whether both do the same; layout and comments don't count."""
+        return self.lines == other.lines or self.text == other.text
+
+    @property
+    def text(self) -> str:
+        return "\n".join(map(ast.dump, self.parts))
+
+    def mentions(self, names: frozenset[str]) -> frozenset[str]:
+        """Those of `names` that it mentions, also in text that is made of nothing but names, dots and colons."""
+        if not any(name in self.lines for name in names):
+            return frozenset()
+        return names & _names(self.parts)
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
     """A statement that runs when the file is imported. `owner` is the class that it stands in, empty at the top; `binds` are the
-    names that it gives a value, `uses` those that it mentions. A `def` counts with its decorators, defaults, annotations and
-    docstring, a `class` with its bases; their bodies are units of their own."""
+    names that it gives a value. A `def` counts with its decorators, defaults, annotations and docstring, a `class` with its
+    bases; their bodies are units of their own. `uses` is what of it can pass on a change of what it mentions."""
 
     owner: str
     kind: str
     name: str
-    text: str
+    code: Code
     binds: frozenset[str]
-    uses: frozenset[str]
+    uses: Code
+
+    @property
+    def qualified(self) -> str:
+        return f"{self.owner}.{self.name}" if self.owner else self.name
 
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """`bodies` and `uses` are by qualified name; definitions of the same name count as one."""
+    """`bodies` are those of functions by qualified name; definitions of the same name count together."""
 
-    bodies: dict[str, str]
-    uses: dict[str, frozenset[str]]
+    bodies: dict[str, tuple[Code, ...]]
     statements: tuple[Statement, ...]
 
 
@@ -37,96 +65,99 @@ def outline(source: str) -> Outline | None:
     """The outline of a file; None where it can't be parsed."""
     try:
         tree = ast.parse(source)
-        made = _Maker()
-        made.block(tree.body, "", "")
-        return Outline(made.bodies, {name: frozenset(found) for name, found in made.uses.items()}, tuple(made.statements))
+        made = _Maker(LINE_END.split(source))
+        made.block(tree.body, "")
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         return None
+    return Outline({name: tuple(found) for name, found in made.bodies.items()}, tuple(made.statements))
 
 
 class _Maker:
-    def __init__(self) -> None:
-        self.bodies: dict[str, str] = {}
-        self.uses: dict[str, set[str]] = {}
+    def __init__(self, lines: list[str]) -> None:
+        self.lines = lines
+        self.bodies: dict[str, list[Code]] = {}
         self.statements: list[Statement] = []
 
-    def block(self, body: Sequence[ast.stmt], prefix: str, owner: str) -> None:
-        """Statements of a module or of a class whose qualified name with a dot is `prefix`."""
+    def block(self, body: Sequence[ast.stmt], owner: str) -> None:
+        """Statements of a module, or of a class by its qualified name."""
+        prefix = f"{owner}." if owner else ""
         for node in body:
             if isinstance(node, Def):
-                self.function(node, prefix)
-                self._add(owner, "def", node.name, _defined(node), {node.name}, _given(node))
+                self._function(node, prefix)
+                self._add(owner, "def", node, _defined(node), {node.name}, _passing(node))
             elif isinstance(node, ast.ClassDef):
-                self._add(owner, "class", node.name, _defined(node), {node.name})
-                self.block(node.body, f"{prefix}{node.name}.", f"{prefix}{node.name}")
+                self._add(owner, "class", node, _defined(node), {node.name})
+                self.block(node.body, f"{prefix}{node.name}")
             elif isinstance(node, BLOCKS):
                 self._compound(node, prefix, owner)
             else:
-                self._add(owner, type(node).__name__, "", (node,), _binds((node,)))
+                self._add(owner, type(node).__name__, node, (node,), _binds((node,)))
 
     def _compound(self, node: ast.stmt, prefix: str, owner: str) -> None:
-        """A branch or loop: one statement; the functions in it are units as elsewhere."""
+        """A branch or loop: one statement; the functions and classes in it are units as elsewhere."""
         inner = list(_definitions(node))
-        own = [part for part in _parts(node) if not isinstance(part, Def)]
-        binds = _binds(own) | {one.name for one in inner}
-        self._add(owner, "main" if _is_main(node) else type(node).__name__, "", (*own, *map(_shell, inner)), binds)
+        own = tuple(_parts(node))
+        kind = "main" if _is_main(node) else type(node).__name__
+        self._add(owner, kind, node, own, _binds(own) | {one.name for one in inner})
         for one in inner:
             if isinstance(one, Def):
-                self.function(one, prefix)
+                self._function(one, prefix)
             else:
-                self.block(one.body, f"{prefix}{one.name}.", f"{prefix}{one.name}")
+                self.block(one.body, f"{prefix}{one.name}")
 
-    def function(self, node: Def, prefix: str) -> None:
+    def _function(self, node: Def, prefix: str) -> None:
         name = f"{prefix}{node.name}"
-        parts = list(_parts(node))
-        args = [arg.arg for arg in ast.walk(node.args) if isinstance(arg, ast.arg)]
-        own = [part for one in parts for part in ((one,) if not isinstance(one, Def) else _defined(one))]
-        body = "\n".join((*args, *(_dump(part) for part in own)))
-        self.bodies[name] = f"{self.bodies[name]}\n{body}" if name in self.bodies else body
-        self.uses.setdefault(name, set()).update(_names(own))
+        args = tuple(ast.Constant(arg.arg) for arg in _arguments(node))
+        self.bodies.setdefault(name, []).append(Code(self._lines(node), (*args, *_parts(node))))
         for inner in _definitions(node):
             if isinstance(inner, Def):
-                self.function(inner, f"{name}.<locals>.")
+                self._function(inner, f"{name}.<locals>.")
             else:
-                for one in _methods(inner):
-                    self.function(one[1], f"{name}.<locals>.{one[0]}")
+                for before, method in _methods(inner):
+                    self._function(method, f"{name}.<locals>.{before}")
 
     def _add(
-        self, owner: str, kind: str, name: str, parts: Sequence[ast.AST], binds: Iterable[str], uses: Sequence[ast.AST] = ()
+        self,
+        owner: str,
+        kind: str,
+        node: ast.stmt,
+        parts: tuple[ast.AST, ...],
+        binds: Iterable[str],
+        uses: tuple[ast.AST, ...] | None = None,
     ) -> None:
-        text = "\n".join(_dump(part) for part in parts)
-        self.statements.append(Statement(owner, kind, name, text, frozenset(binds), frozenset(_names(uses or parts))))
+        name = node.name if isinstance(node, Def | ast.ClassDef) else ""
+        lines = self._lines(node) if not isinstance(node, ast.ClassDef) else "\n".join(map(ast.dump, parts))
+        code = Code(lines, parts)
+        self.statements.append(Statement(owner, kind, name, code, frozenset(binds), code if uses is None else Code(lines, uses)))
+
+    def _lines(self, node: ast.stmt) -> str:
+        first = min((node.lineno, *(mark.lineno for mark in getattr(node, "decorator_list", ()))))
+        return "\n".join(self.lines[first - 1 : node.end_lineno])
 
 
-def _dump(node: ast.AST) -> str:
-    return ast.dump(node)
-
-
-def _is_text(node: ast.stmt) -> bool:
+def is_text(node: ast.AST) -> bool:
+    """Whether a statement is nothing but text, as docstrings are."""
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _arguments(node: Def) -> list[ast.arg]:
+    args = node.args
+    return [*args.posonlyargs, *args.args, *args.kwonlyargs, *filter(None, (args.vararg, args.kwarg))]
 
 
 def _defined(node: Def | ast.ClassDef) -> tuple[ast.AST, ...]:
     """What of a definition runs where it stands."""
-    parts: list[ast.AST | None] = [*node.decorator_list]
     if isinstance(node, ast.ClassDef):
-        return tuple(part for part in (*parts, *node.bases, *node.keywords) if part)
-    args = node.args
-    every = [*args.posonlyargs, *args.args, *args.kwonlyargs, *filter(None, (args.vararg, args.kwarg))]
-    parts += [*args.defaults, *args.kw_defaults, *(arg.annotation for arg in every), node.returns]
-    parts += node.body[:1] if _is_text(node.body[0]) else []
-    marks = [ast.Constant(f"{node.name} {isinstance(node, ast.AsyncFunctionDef)}")]
-    return (*marks, *(part if part else ast.Constant(None) for part in parts))
+        return (*node.decorator_list, *node.bases, *node.keywords)
+    parts: list[ast.AST | None] = [ast.Constant(f"{type(node).__name__} {node.name}"), *node.decorator_list]
+    parts += [*node.args.defaults, *node.args.kw_defaults, *(arg.annotation for arg in _arguments(node)), node.returns]
+    parts += node.body[:1] if is_text(node.body[0]) else []
+    return tuple(part or ast.Constant(None) for part in parts)
 
 
-def _given(node: Def) -> tuple[ast.AST, ...]:
-    """What of a definition is worked out where it stands: annotations only where a decorator may look at them."""
-    args = node.args
-    return _defined(node) if node.decorator_list else (ast.Constant(None), *args.defaults, *filter(None, args.kw_defaults))
-
-
-def _shell(node: Def | ast.ClassDef) -> ast.AST:
-    return ast.Tuple([part for part in _defined(node) if isinstance(part, ast.expr)], ast.Load())
+def _passing(node: Def) -> tuple[ast.AST, ...]:
+    """What of a definition passes a change on: annotations only where a decorator may look at them."""
+    return _defined(node) if node.decorator_list else (*node.args.defaults, *filter(None, node.args.kw_defaults))
 
 
 def _blocks(node: ast.AST) -> Iterator[list[ast.AST]]:
@@ -151,40 +182,32 @@ def _methods(node: ast.ClassDef) -> Iterator[tuple[str, Def]]:
         if isinstance(one, Def):
             yield f"{node.name}.", one
         else:
-            yield from ((f"{node.name}.{prefix}", inner) for prefix, inner in _methods(one))
+            yield from ((f"{node.name}.{before}", inner) for before, inner in _methods(one))
 
 
 def _parts(node: ast.AST) -> Iterator[ast.AST]:
-    """What runs with the node itself, piece by piece: its blocks without the bodies of functions."""
-    blocks = [id(body) for body in _blocks(node)]
+    """What runs with a node itself, piece by piece: its blocks without the bodies of functions, and for a function no more."""
+    blocks = list(_blocks(node))
     if not isinstance(node, Def):
         for _, value in ast.iter_fields(node):
-            for one in value if isinstance(value, list) else [value]:
-                if isinstance(one, ast.AST) and id(value) not in blocks:
-                    yield one
-    for body in _blocks(node):
-        yield ast.Constant(f"block of {len(body)}")
-        for at, one in enumerate(body):
-            if isinstance(node, Def) and at == 0 and isinstance(one, ast.stmt) and _is_text(one):
-                continue
-            if isinstance(one, ast.ClassDef):
-                yield from (*_defined(one), *(part for part in _parts_of_class(one)))
-            elif isinstance(one, Def) or not any(True for _ in _blocks(one)):
-                yield one
-            else:
-                yield ast.Constant(type(one).__name__)
+            if not any(value is block for block in blocks):
+                yield from (one for one in (value if isinstance(value, list) else [value]) if isinstance(one, ast.AST))
+    for block in blocks:
+        yield ast.Constant(f"block of {len(block)}")
+        for at, one in enumerate(block):
+            if isinstance(one, Def):
+                yield from _defined(one)
+            elif isinstance(one, ast.ClassDef):
+                yield from (*_defined(one), *_parts(ast.Module(one.body, [])))
+            elif any(True for _ in _blocks(one)):
+                yield ast.Constant(f"{type(one).__name__} ")
                 yield from _parts(one)
-
-
-def _parts_of_class(node: ast.ClassDef) -> Iterator[ast.AST]:
-    for part in _parts(ast.Module(node.body, [])):
-        yield from _defined(part) if isinstance(part, Def) else (part,)
+            elif not (isinstance(node, Def) and at == 0 and is_text(one)):
+                yield one
 
 
 def _is_main(node: ast.stmt) -> bool:
-    return (
-        isinstance(node, ast.If) and not node.orelse and "__name__" in ast.dump(node.test) and "__main__" in ast.dump(node.test)
-    )
+    return isinstance(node, ast.If) and not node.orelse and ast.unparse(node.test).replace('"', "'") == "__name__ == '__main__'"
 
 
 def _binds(parts: Iterable[ast.AST]) -> set[str]:
@@ -197,16 +220,15 @@ def _binds(parts: Iterable[ast.AST]) -> set[str]:
             elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del):
                 found.add(node.id)
             elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store | ast.Del):
-                found.add(node.attr)
-            elif isinstance(node, ast.ExceptHandler) and node.name:
-                found.add(node.name)
+                found |= _names((node,))
             elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store | ast.Del):
                 found |= _names((node.value,))
+            elif isinstance(node, ast.ExceptHandler) and node.name:
+                found.add(node.name)
     return found
 
 
 def _names(parts: Iterable[ast.AST]) -> set[str]:
-    """Identifiers that code mentions, also in text that is nothing but one or several with dots."""
     found: set[str] = set()
     for part in parts:
         for node in ast.walk(part):
@@ -218,6 +240,6 @@ def _names(parts: Iterable[ast.AST]) -> set[str]:
                 found.update(node.name.split("."))
             elif isinstance(node, ast.keyword) and node.arg:
                 found.add(node.arg)
-            elif isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value) < 200:
-                found.update(word for word in node.value.replace(":", ".").split(".") if word.isidentifier())
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str) and WORDS.fullmatch(node.value):
+                found.update(re.split(r"[.:]", node.value))
     return found

@@ -20,24 +20,74 @@ def recording(out: Path, at: str) -> tuple[str, ...]:
 
     PYTHONPATH has to hold `at` too.
     """
-    (out / f"{NAME}.py").write_text(f"RECORDS = True\n{PLUGIN}")
+    (out / f"{NAME}.py").write_text(f"{HEAD}{RECORDER}")
     return ("-p", NAME, f"--ostler-notes={at}/{NOTES}")
 
 
 def only(out: Path, at: str, items: Sequence[str]) -> tuple[str, ...]:
     """The same to run nothing but `items`, ids or whole files. Only their files are collected."""
-    (out / f"{NAME}.py").write_text(f"RECORDS = False\n{PLUGIN}")
+    (out / f"{NAME}.py").write_text(f"{HEAD}{CHOOSER}")
     (out / ONLY).write_text(json.dumps(list(items)))
     files = dict.fromkeys(item.partition("::")[0] for item in items)
     return ("-p", NAME, f"--ostler-only={at}/{ONLY}", *files)
 
 
-# Python 3.8 or newer, and the pytest that is there. A bucket is a node id: what it holds counts for every test below that node,
-# "" for all. The stack says into which buckets what runs now belongs.
-PLUGIN = r'''
+# Python 3.8 or newer, and the pytest that is there.
+HEAD = r'''"""PYTEST_DONT_REWRITE"""
 import ast, builtins, json, os, shlex, sys
-import _frozen_importlib_external as loading
 import pytest
+
+
+def above(name):
+    """The node ids from a test up to its file."""
+    yield name
+    path, _, rest = name.partition("::")
+    parts = rest.split("[")[0].split("::")
+    for n in range(len(parts) - 1, 0, -1):
+        yield "::".join([path] + parts[:n])
+    yield path
+
+
+'''
+
+CHOOSER = r"""
+class Only:
+    def __init__(self, config, wanted):
+        if hasattr(config.option, "cov_fail_under"):
+            config.option.cov_fail_under = 0  # a part of the suite covers a part
+        self.wanted = set(wanted)
+        self.parents = {up for name in wanted for up in above(name)}
+        self.parents |= {up.partition("::")[0] + "::" + up.partition("::")[2].split("[")[0] for up in wanted if "::" in up}
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_pycollect_makeitem(self, collector, name):
+        if not self.whole(collector.nodeid) and collector.nodeid + "::" + name not in self.parents:
+            return []
+
+    def whole(self, node):
+        return any(up in self.wanted for up in above(node))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, config, items):
+        gone = [item for item in items if not self.whole(item.nodeid)]
+        if gone:
+            config.hook.pytest_deselected(items=gone)
+            items[:] = [item for item in items if self.whole(item.nodeid)]
+
+
+def pytest_addoption(parser):
+    parser.addoption("--ostler-only", default="")
+
+
+def pytest_configure(config):
+    with open(config.getoption("--ostler-only")) as file:
+        config.pluginmanager.register(Only(config, json.load(file)), "ostler-only")
+"""
+
+# A bucket is a node id: what it holds counts for every test below that node, "" for all. The stack says into which buckets what
+# runs now belongs.
+RECORDER = r'''
+import _frozen_importlib_external as loading
 from _pytest import fixtures
 from _pytest.assertion import rewrite
 
@@ -263,10 +313,10 @@ def inside_import():
 
 
 REWRITES = os.path.join("_pytest", "assertion", "rewrite.py")
-if RECORDS:  # at once: what other plugins import is to be seen too
-    loading.SourceLoader.source_to_code = source_to_code
-    rewrite.rewrite_asserts = rewrite_asserts
-    sys.addaudithook(audit)
+# At once: what other plugins import is to be seen too.
+loading.SourceLoader.source_to_code = source_to_code
+rewrite.rewrite_asserts = rewrite_asserts
+sys.addaudithook(audit)
 
 
 # --- hooks ---
@@ -358,49 +408,8 @@ class Recorder:
         }
 
 
-def above(name):
-    """The node ids from a test up to its file."""
-    yield name
-    path, _, rest = name.partition("::")
-    parts = rest.split("[")[0].split("::")
-    for n in range(len(parts) - 1, 0, -1):
-        yield "::".join([path] + parts[:n])
-    yield path
-
-
-class Only:
-    def __init__(self, config, wanted):
-        if hasattr(config.option, "cov_fail_under"):
-            config.option.cov_fail_under = 0  # a part of the suite covers a part
-        self.wanted = set(wanted)
-        self.parents = {up for name in wanted for up in above(name)}
-        self.parents |= {up.partition("::")[0] + "::" + up.partition("::")[2].split("[")[0] for up in wanted if "::" in up}
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_pycollect_makeitem(self, collector, name):
-        if not self.whole(collector.nodeid) and collector.nodeid + "::" + name not in self.parents:
-            return []
-
-    def whole(self, node):
-        return any(up in self.wanted for up in above(node))
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_collection_modifyitems(self, config, items):
-        gone = [item for item in items if not self.whole(item.nodeid)]
-        if gone:
-            config.hook.pytest_deselected(items=gone)
-            items[:] = [item for item in items if self.whole(item.nodeid)]
-
-
 def pytest_addoption(parser):
     parser.addoption("--ostler-notes", default="")
-    parser.addoption("--ostler-only", default="")
-
-
-def pytest_configure(config):
-    if config.getoption("--ostler-only"):
-        with open(config.getoption("--ostler-only")) as file:
-            config.pluginmanager.register(Only(config, json.load(file)), "ostler-only")
 
 
 def pytest_load_initial_conftests(early_config):
