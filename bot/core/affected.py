@@ -7,6 +7,8 @@ follow runs everything. Files as data after Ekstazi (Gligoric et al., ISSTA 2015
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -85,6 +87,12 @@ def affected(
     except _EverythingError as reason:
         return Affected(True, (), str(reason), 1.0)
     return _answer(known, found, tuple(first))
+
+
+def sampled(tests: Iterable[str], seed: str, percent: int = 10) -> tuple[str, ...]:
+    """So many percent of `tests`, rounded up, in an order that only `seed` decides."""
+    drawn = sorted(tests, key=lambda test: hashlib.sha256(f"{seed}\0{test}".encode(errors="surrogatepass")).digest())
+    return tuple(drawn[: -(-len(drawn) * percent // 100)])
 
 
 def is_prose(path: str) -> bool:
@@ -209,8 +217,9 @@ class _Search:
         """Take what mentions a changed name until nothing more is found."""
         while new := self.names - self.seen:
             self.seen |= new
+            words = re.compile(rf"\b(?:{'|'.join(map(re.escape, sorted(new)))})\b")
             for path, text in self.sources.items():
-                if any(name in text for name in new):
+                if words.search(text):
                     self._mentions(path, frozenset(new))
         for path, names in self.local.items():
             self._mentions(path, frozenset(names), binding=False)

@@ -9,7 +9,7 @@ from typing import Any
 from bot.core.errors import PolicyError
 
 MAX_TESTS, MAX_FUNCTIONS = 200_000, 200_000
-FIELDS = frozenset(("tests", "functions", "ran", "everyone", "kept", "opened", "opaque", "files", "unseen"))
+FIELDS = frozenset(("tests", "functions", "ran", "everyone", "kept", "opened", "opaque", "files", "unseen", "left"))
 
 Function = tuple[str, str]
 """A file's path and the qualified name of a function in it."""
@@ -22,7 +22,8 @@ class CoverageMap:
     `ran` are the tests that ran a function; `everyone` are functions that ran for all tests: while files were imported, or in
     fixtures of the session. `kept` are functions that may keep their results, each with what ran inside it: the next caller
     depends on that and doesn't run it. `opened` are files, and with a `/` at the end folders that were listed. What a process
-    that `opaque` tests started ran is not known. `unseen` are files that were imported unnoticed.
+    that `opaque` tests started ran is not known. `unseen` are files that were imported unnoticed. `left` are tests for
+    which there was no time: nothing is known of them.
     """
 
     tests: tuple[str, ...]
@@ -34,6 +35,7 @@ class CoverageMap:
     opaque: int
     files: frozenset[str]
     unseen: frozenset[str]
+    left: tuple[str, ...] = ()
 
     @property
     def all(self) -> int:
@@ -83,6 +85,7 @@ def _read(value: Any) -> CoverageMap:
         some(value["opaque"]),
         frozenset(_text(path) for path in value["files"]),
         frozenset(_text(path) for path in value["unseen"]),
+        tuple(_text(name) for name in value["left"]),
     )
 
 

@@ -147,7 +147,8 @@ class TestReport:
     """One run of the tests.
 
     `pass` and `fail` are verdicts; `neutral` means nothing was verified (no tests); `error` means the run itself broke
-    (collection, crash, time-out, flood, missing report). `reason` says it in one sentence.
+    (collection, crash, time-out, flood, missing report). `reason` says it in one sentence. `left_out` tests did not run because
+    the suite takes longer than it may.
     """
 
     __test__: ClassVar[bool] = False
@@ -161,6 +162,7 @@ class TestReport:
     seconds: float = 0.0
     timed_out: bool = False
     output: str = ""
+    left_out: int = 0
 
     @property
     def failing(self) -> tuple[TestCase, ...]:

@@ -147,7 +147,7 @@ def _suite_problems(base: TestReport, head: TestReport, worse: list[str], kept_o
         problems.append(f"failed before and fail in another way now: {_named(head, otherwise)}")
     if new := sorted(failing(head) - set(outcomes(base)) - kept_out):
         problems.append(f"new tests fail: {_named(head, new)}")
-    if not tests_may_go and (lost := sorted(passing(base) - set(outcomes(head)))):
+    if not tests_may_go and not head.left_out and (lost := sorted(passing(base) - set(outcomes(head)))):
         problems.append(f"{len(lost)} tests that passed before were not collected: {', '.join(lost[:5])}")
     if skipped := sorted(name for name in passing(base) if outcomes(head).get(name) == "skipped"):
         problems.append(f"passed before and are skipped now: {', '.join(skipped[:5])}")
@@ -164,6 +164,8 @@ def _notes(baseline: CheckSet, proof: Proof) -> list[str]:
     notes = []
     if head.tests.outcome == "neutral":
         notes.append(f"not verified by tests: {head.tests.reason}")
+    if head.tests.left_out:
+        notes.append(f"the suite takes longer than verify.full_seconds: {head.tests.reason}")
     if head.tests.outcome == "error" and baseline.tests.outcome == "error":
         notes.append(f"the suite runs neither before nor after the change: {head.tests.reason}")
     vacuous = sorted((passing(proof.before) & passing(head.tests)) - set(outcomes(baseline.tests)))

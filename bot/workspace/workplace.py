@@ -12,12 +12,12 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bot.core.affected import affected
+from bot.core.affected import affected, sampled
 from bot.core.answers import AuditCheck
 from bot.core.changeset import Changeset
 from bot.core.conversation import Message, ToolResult, ToolUse
@@ -68,13 +68,14 @@ class Used:
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """Which tests run: `items` or those of the paths `related`, else all; `quick` with the short time limit. `coverage` says that
-    the items are a map's, and `why` what they were chosen by, or why all run."""
+    the items are a map's, and `why` what they were chosen by, or why all run. `left_out` tests don't run for lack of time."""
 
     items: tuple[str, ...] = ()
     related: tuple[str, ...] = ()
     coverage: bool = False
     quick: bool = False
     why: str = ""
+    left_out: int = 0
 
     @property
     def nothing(self) -> bool:
@@ -185,13 +186,15 @@ class Workplace:
     def _recorded(self, tree: str, settings: Settings) -> TestReport:
         """The whole suite, with notes of what each test runs where there are none of this tree yet."""
         runtime = self.toolchain.profile.runtime
-        if self._maps.load(tree, runtime):
+        if (known := self._maps.load(tree, runtime)) and not known.left:
             return self._tests(tree, "base", settings)
         report, notes = self.toolchain.record(
             self._box, self._copy(tree, "base"), selection=settings.tests, seconds=settings.full_seconds
         )
-        if notes is not None:
-            self._maps.keep(tree, runtime, notes)
+        known = self._maps.keep(tree, runtime, notes) if notes is not None else None
+        if known and known.left:
+            why = f"{report.reason}; {len(known.left):,} more were left out after {settings.full_seconds} s"
+            return replace(report, reason=why, left_out=len(known.left))
         if report.outcome == "pass":
             self._suites[tree] = report
         return report
@@ -201,7 +204,10 @@ class Workplace:
 
         Tests that failed on the base run there once more: one that fails only sometimes proves nothing by passing now.
         """
-        checks, suite = self._checked(base_tree, changeset.tree, changeset.paths, settings)
+        chosen = self._in_time(base_tree, changeset, baseline)
+        checks, suite = self._checked(base_tree, changeset.tree, changeset.paths, settings, chosen)
+        if chosen.left_out:
+            suite = replace(suite, reason=f"{suite.reason}; {chosen.why}", left_out=chosen.left_out)
         proven = CheckSet(changeset.tree, checks, suite)
         original, repeats = self._original(base_tree, changeset, baseline, settings)
         return Proof(
@@ -211,6 +217,25 @@ class Workplace:
             self._repeats(base_tree, changeset.tree, baseline.tests, suite, settings),
             repeats,
         )
+
+    def _in_time(self, base_tree: str, changeset: Changeset, baseline: CheckSet) -> Chosen:
+        """The whole suite; where its base did not end in time, what ran what changed and a sample of the rest."""
+        known = self._maps.load(base_tree, self.toolchain.profile.runtime) if baseline.tests.left_out else None
+        if known is None:
+            return WHOLE
+        found = affected(known, changeset.files, self._sources(changeset.tree))
+        if found.everything:
+            return Chosen(why=found.why)
+        chosen = frozenset(found.items)
+        rest = [test for test in (*known.tests, *known.left) if test not in chosen and test.partition("::")[0] not in chosen]
+        sample = sampled(rest, changeset.session)
+        why = f"tests that ran what changed and {len(sample):,} of {len(rest):,} others, because the suite takes too long"
+        return Chosen((*found.items, *sample), (), True, False, why, len(rest) - len(sample))
+
+    def _sources(self, tree: str) -> dict[str, str]:
+        """The Python files of `tree`."""
+        copy = self._copy(tree, "head")
+        return {name: read_text(copy, name) for name in self.worktree.files(tree) if name.endswith(".py")}
 
     def _repeats(self, base_tree: str, tree: str, base: TestReport, now: TestReport, settings: Settings) -> Repeats:
         """What got worse from `base` to `now`, which is a run of `tree`, run again on both."""
@@ -375,8 +400,7 @@ class Workplace:
         if why := settings.full_run.reason(changed, files):
             return Chosen(why=why)
         if changed and (known := self._maps.load(base_tree, self.toolchain.profile.runtime)):
-            sources = {name: read_text(self.worktree.tree, name) for name in files if name.endswith(".py")}
-            found = affected(known, changes, sources)
+            found = affected(known, changes, self._sources(tree))
             return Chosen(found.items, (), True, not found.everything, found.why)
         narrowed = self.toolchain.narrows(changed)
         return Chosen((), changed, False, True, narrowed) if narrowed else WHOLE

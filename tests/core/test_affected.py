@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.core.affected import Affected, FullRun, affected
+from bot.core.affected import Affected, FullRun, affected, sampled
 from bot.core.coverage_map import CoverageMap, Function, bits, read_map
 from bot.core.errors import PolicyError
 from bot.core.outline import outline
@@ -176,7 +176,7 @@ def test_rules_force_all_tests(paths: list[str], files: int, percent: int) -> No
 
 
 EMPTY: dict[str, Any] = {
-    name: [] for name in ("tests", "functions", "ran", "everyone", "kept", "opened", "opaque", "files", "unseen")
+    name: [] for name in ("tests", "functions", "ran", "everyone", "kept", "opened", "opaque", "files", "unseen", "left")
 }
 WRONG: tuple[dict[str, Any], ...] = (
     {"opaque": [-1]},
@@ -194,6 +194,14 @@ def test_notes_that_are_none_are_refused(value: Any) -> None:
     assert read_map(EMPTY).tests == ()
     with pytest.raises(PolicyError):
         read_map(value)
+
+
+@given(st.sets(st.text(max_size=5), max_size=60), st.text(max_size=5), st.integers(0, 100))
+def test_a_sample_is_a_share_that_only_the_seed_decides(tests: set[str], seed: str, percent: int) -> None:
+    drawn = sampled(tests, seed, percent)
+    assert set(drawn) <= tests
+    assert len(set(drawn)) == len(drawn) == -(-len(tests) * percent // 100)
+    assert drawn == sampled(sorted(tests, reverse=True), seed, percent)
 
 
 @given(st.sets(st.integers(0, 200)))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +17,7 @@ from bot.core.coverage_map import CoverageMap, read_map
 from bot.core.reports import NO_BLOB, FileChange
 from bot.workspace.maps import Maps
 from bot.workspace.sandbox import Sandbox
+from bot.workspace.toolchains import recorder
 from tests.rooms.test_python_toolchain import look
 from tests.rooms.trees import put
 
@@ -324,6 +328,17 @@ def test_a_suite_that_the_recorder_breaks_is_run_without_it(box: Sandbox, tmp_pa
     )
     report, notes = look(box, root).record(box, root, seconds=60)
     assert (report.outcome, notes) == ("pass", None)
+
+
+def test_tests_for_which_there_is_no_time_are_named(tmp_path: Path) -> None:
+    text = "def test_a(): pass\ndef test_b(): pass\ndef test_c(): pass\n"
+    root, out = put(tmp_path / "t", {"test_a.py": text, "pytest.ini": "[pytest]\n"}), put(tmp_path / "out", {})
+    command = [sys.executable, "-m", "pytest", "-p", "no:xdist", *recorder.recording(out, str(out), 0.001)]
+    environment = {**os.environ, "PYTHONPATH": str(out)}
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+    assert "no tests ran" in done.stdout, done.stdout + done.stderr
+    made = read_map(json.loads((out / recorder.NOTES).read_text()))
+    assert (made.tests, made.left) == ((), ("test_a.py::test_a", "test_a.py::test_b", "test_a.py::test_c"))
 
 
 def test_maps_are_kept_by_tree_and_interpreter(box: Sandbox, tmp_path: Path, known: CoverageMap) -> None:

@@ -31,6 +31,7 @@ SOURCES: Mapping[str, str] = {
     "tests/test_words.py": "import time\n\nfrom words import shout\n\n\n"
     'def test_shout() -> None:\n    time.sleep(1)  # most of the time of the suite\n    assert shout("a") == "A!"\n',
 }
+SLOW = "".join(f"def test_{number}() -> None:\n    time.sleep(0.8)\n\n\n" for number in range(40))
 MORE = [create(f"part{number}.py", f"PART = {number}\n") for number in range(8)]
 
 
@@ -61,3 +62,20 @@ def test_while_building_only_those_run_that_ran_what_changed(tmp_path: Path) -> 
     assert "all tests ran: 11 files changed, more than 10" in many
     report = (world.folder(said) / "report.md").read_text("utf-8")
     assert "3 of 3 tests pass" in report
+
+
+def test_a_suite_that_takes_too_long_is_sampled_and_the_report_says_so(tmp_path: Path) -> None:
+    world = World.of(tmp_path, {**SMALL, "tests/test_slow.py": f"import time\n\n\n{SLOW}"}).configured(
+        "verify: {full_seconds: 20}\n"
+    )
+    with serve([drafts(), approves(), *builds([FIX, PROOF], DONE), audits()]) as vendors:
+        said = world.run(ISSUE, vendors=vendors)
+    assert said.code == 0, said.err + said.out
+    assert said.result["checks"]["fail_before_pass_after"] == "pass"
+    report = (world.folder(said) / "report.md").read_text("utf-8")
+    assert (
+        "6 of 6 tests pass, none fails; tests that ran what changed and 4 of 40 others, because the suite takes too long"
+        in report
+    )
+    assert "the suite takes longer than verify.full_seconds" in report
+    assert "more were left out after 20 s" in report

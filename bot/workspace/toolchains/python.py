@@ -90,11 +90,12 @@ class PythonToolchain(Toolchain):
             return self.run_tests(box, folder, selection=selection, seconds=seconds), None
         chosen = tuple(item for item in selection if not item.startswith("-"))
         report, notes = self._with(
-            box, folder, lambda out: self._test_command((*recorder.recording(out, OUT), *chosen)), seconds * SLOWER
+            box, folder, lambda out: self._test_command((*recorder.recording(out, OUT, seconds), *chosen)), seconds * SLOWER
         )
-        if report.outcome in ("error", "fail"):  # it may be the recorder that the suite, or a test of it, does not bear
-            plain = self.run_tests(box, folder, selection=selection, seconds=seconds)
-            return plain, notes if report.outcome == "fail" else None
+        if report.outcome == "error" and not report.timed_out:  # it may be the recorder that the suite does not bear
+            return self.run_tests(box, folder, selection=selection, seconds=seconds), None
+        if report.outcome == "fail" and not report.left_out:  # or a test of it
+            return self.run_tests(box, folder, selection=selection, seconds=seconds), notes
         return report, notes
 
     def _with(

@@ -15,13 +15,13 @@ NOTES = "notes.json"
 ONLY = "only.json"
 
 
-def recording(out: Path, at: str) -> tuple[str, ...]:
+def recording(out: Path, at: str, seconds: float = 0.0) -> tuple[str, ...]:
     """Put the plugin into `out`, which appears at `at`, and give pytest's options for it to leave its notes there.
 
-    PYTHONPATH has to hold `at` too.
+    PYTHONPATH has to hold `at` too. After `seconds`, where they are given, no other test begins.
     """
     (out / f"{NAME}.py").write_text(f"{HEAD}{RECORDER}")
-    return ("-p", NAME, f"--ostler-notes={at}/{NOTES}")
+    return ("-p", NAME, f"--ostler-notes={at}/{NOTES}", f"--ostler-seconds={seconds}")
 
 
 def only(out: Path, at: str, items: Sequence[str]) -> tuple[str, ...]:
@@ -34,7 +34,7 @@ def only(out: Path, at: str, items: Sequence[str]) -> tuple[str, ...]:
 
 # Python 3.8 or newer, and the pytest that is there.
 HEAD = r'''"""PYTEST_DONT_REWRITE"""
-import ast, builtins, json, os, shlex, sys
+import ast, builtins, json, os, shlex, sys, time
 import pytest
 
 
@@ -323,8 +323,9 @@ sys.addaudithook(audit)
 
 
 class Recorder:
-    def __init__(self, target):
-        self.target = target
+    def __init__(self, target, seconds):
+        self.target, self.late, self.left = target, False, []
+        self.end = time.monotonic() + seconds if seconds else None
         finish = fixtures.FixtureDef.finish
         self.nodes = {}
         hits.clear()  # what other plugins ran when they were imported
@@ -349,8 +350,12 @@ class Recorder:
 
     @pytest.hookimpl(hookwrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item):
+        self.late = self.end is not None and time.monotonic() > self.end
+        if self.late:
+            self.left.append(item.nodeid)
+        else:
+            times.setdefault(item.nodeid, 0.0)
         enter((item.nodeid,))
-        times.setdefault(item.nodeid, 0.0)
         yield
         leave()
 
@@ -405,11 +410,22 @@ class Recorder:
             "opaque": of(opaque),
             "files": sorted(probed),
             "unseen": sorted(unseen),
+            "left": self.left,
         }
+
+
+class Limit:
+    def __init__(self, recorder):
+        self.recorder = recorder
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self):
+        return True if self.recorder.late else None
 
 
 def pytest_addoption(parser):
     parser.addoption("--ostler-notes", default="")
+    parser.addoption("--ostler-seconds", type=float, default=0.0)
 
 
 def pytest_load_initial_conftests(early_config):
@@ -417,5 +433,7 @@ def pytest_load_initial_conftests(early_config):
     given = early_config.known_args_namespace
     apart = getattr(given, "numprocesses", None) or "PYTEST_XDIST_WORKER" in os.environ
     if given.ostler_notes and not apart and str(early_config.rootdir) == ROOT:
-        early_config.pluginmanager.register(Recorder(given.ostler_notes), "ostler-notes")
+        recorder = Recorder(given.ostler_notes, given.ostler_seconds)
+        early_config.pluginmanager.register(recorder, "ostler-notes")
+        early_config.pluginmanager.register(Limit(recorder), "ostler-limit")
 '''
