@@ -37,7 +37,7 @@ from bot.core.settling import taken
 from bot.core.strategy import Settings as RunSettings
 from bot.core.ticket import Ticket, freeze
 from bot.core.triage_fixers import fixers_for
-from bot.core.triggers import Intent, IssueFacts, Refusal, commanded, edited_since, moment, started
+from bot.core.triggers import ANSWERED, Intent, IssueFacts, Refusal, commanded, edited_since, moment, started
 from bot.github import actions, artifacts, facts
 from bot.github.client import Client, NotFound
 from bot.loop.driver import Driver
@@ -46,9 +46,6 @@ from bot.rooms import utc_now
 from bot.store.envelope import Key
 from bot.store.journal import Journal
 from bot.store.session import Metadata, SessionFolder
-
-ANSWERED = ("status", "help", "rollback")
-"""Commands that the job `post` answers by itself; no session goes on for them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from bot.action.handover import receive, run_of
 from bot.action.settings import ActionSettings
-from bot.core.errors import BadInput, SetupError
+from bot.core.errors import SetupError
 from bot.core.jobs import Job
 from bot.core.run import Run
 from bot.core.session import SessionState, asked_at
@@ -42,12 +42,9 @@ def post(given: ActionSettings, client: Client) -> dict[str, str]:
 
 
 def _answer(client: Client, state: SessionState, reply: str, said: str) -> str:
-    """What a command is answered with. A token of `post` may write branches, and open no pull request."""
+    """What a command is answered with."""
     if reply == "rollback":
-        try:
-            return rolled_back(roll_back(client, state, said, utc_now(), pulls=False))
-        except BadInput as error:
-            return refusal(str(error))
+        return rolled_back(roll_back(client, state, said, utc_now()))
     if reply == "refusal":
         return refusal(said)
     return help_reply() if reply == "help" else status_reply(state if state.session else None)

@@ -95,6 +95,22 @@ class SessionState:
         return canonical(asdict(self))
 
 
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """What was done to `branch`: it is at `point`, or `path` in it is as before the session, or it takes the pull request
+    `reverts` back and another can be opened at `link`. Going to the point `undo` undoes it. `refused` says why nothing was done.
+    """
+
+    branch: str
+    point: int = 0
+    commit: str = ""
+    undo: int = 0
+    path: str = ""
+    reverts: int = 0
+    link: str = ""
+    refused: str = ""
+
+
 def read_state(payload: Any) -> SessionState:
     """The state in decoded JSON.
 

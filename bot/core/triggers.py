@@ -19,6 +19,8 @@ from bot.core.settling import waits_for_money
 
 Verb = Literal["start", "approve", "retry", "budget", "rollback", "stop", "status", "help"]
 PERSONS_VERBS: tuple[Verb, ...] = ("approve", "retry", "budget", "rollback", "stop", "status", "help")
+ANSWERED: tuple[Verb, ...] = ("status", "help", "rollback")
+"""What is done and answered at once: no session goes on for it."""
 WRITERS = ("admin", "write")
 OPEN_TO_ALL: tuple[Verb, ...] = ("status", "help")
 VOID = (

@@ -1,5 +1,5 @@
 """`/ostler rollback` over REST, without git: the session's branch, or files of it, back to a point; a merged change by a branch
-and a pull request that revert it.
+that reverts it, and a link to open its pull request with: neither the App nor the job `post` may open one.
 
 Where the branch was before each move is kept as `refs/ostler/rollback/<session>/<n>`; point 0 is the session's own first commit,
 which holds the base's files. Doing it twice does it once.
@@ -7,15 +7,12 @@ which holds the base's files. Doing it twice does it once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
 from urllib.parse import quote
 
 from bot.core.errors import BadInput
 from bot.core.inert import plain
-from bot.core.session import SessionState, session_hash
+from bot.core.session import RolledBack, SessionState, session_hash
 from bot.github.client import Client, once, repeatable
-from bot.github.publish import pull_request
 from bot.github.refs import OSTLER, commit, head, make_commit
 
 KEPT = "ostler/rollback"
@@ -23,32 +20,21 @@ Entries = dict[str, tuple[str, str]]
 """Path to mode and id of a file."""
 
 
-@dataclass(frozen=True, slots=True)
-class RolledBack:
-    """What was done to `branch`: it is at `point`, or `path` in it is as before the session, or it reverts the pull request
-    `reverts`, in the pull request `pull` or in one to be opened at `link`. Going to the point `undo` undoes it."""
-
-    branch: str
-    point: int = 0
-    commit: str = ""
-    undo: int = 0
-    path: str = ""
-    reverts: int = 0
-    pull: int = 0
-    link: str = ""
-
-
-def roll_back(client: Client, state: SessionState, point: str, when: str, *, pulls: bool) -> RolledBack:
+def roll_back(client: Client, state: SessionState, point: str, when: str) -> RolledBack:
     """Do what `/ostler rollback POINT` asks for in a session that delivered.
 
-    `point` is a number, a path, or empty for 0. `pulls` says whether this token may open pull requests; `when` dates commits.
-
-    Raises:
-        BadInput: it cannot be done; the sentence says why.
+    `point` is a number, a path, or empty for 0. `when` dates commits.
     """
-    pull = client.get(f"pulls/{state.pull}")
-    if pull["merged"]:
-        return _revert(client, state, pull, when, pulls=pulls)
+    try:
+        return _rolled_back(client, state, point, when)
+    except BadInput as error:
+        return RolledBack(state.branch, refused=str(error))
+
+
+def _rolled_back(client: Client, state: SessionState, point: str, when: str) -> RolledBack:
+    pull = client.get(f"issues/{state.pull}")  # readable for whoever may answer on issues, other than `pulls`
+    if pull["pull_request"]["merged_at"]:
+        return _revert(client, state, str(pull["title"]), when)
     here = head(client, state.branch)
     if here is None:
         raise BadInput(f"The branch {state.branch} is gone: there is nothing to roll back.")
@@ -106,9 +92,10 @@ def _keep(client: Client, state: SessionState, points: dict[int, str], here: str
     return points | {number: here}
 
 
-def _revert(client: Client, state: SessionState, pull: Any, when: str, *, pulls: bool) -> RolledBack:
+def _revert(client: Client, state: SessionState, title: str, when: str) -> RolledBack:
     """A branch on the default branch that takes back the files that the session changed, where nobody changed them since."""
-    base = str(pull["base"]["ref"])
+    about = client.get("")
+    base = str(about["default_branch"])
     onto = head(client, base)
     if onto is None:
         raise BadInput(f"The branch {base} is gone: there is nothing to revert on.")
@@ -121,8 +108,7 @@ def _revert(client: Client, state: SessionState, pull: Any, when: str, *, pulls:
     if head(client, branch) is None:
         if not wanted:
             raise BadInput(f"Nothing of pull request #{state.pull} is left on {base}.")
-        title = plain(str(pull["title"]), 60)
-        message = f'Revert "{title}"\n\nThis reverts pull request #{state.pull}.\n\nOstler-Session: {state.session}\n'
+        message = f'Revert "{plain(title, 60)}"\n\nThis reverts pull request #{state.pull}.\n\nOstler-Session: {state.session}\n'
         sha = make_commit(client, message, _tree(client, onto, wanted, now), onto, OSTLER, when)
 
         def make() -> str:
@@ -130,20 +116,8 @@ def _revert(client: Client, state: SessionState, pull: Any, when: str, *, pulls:
             return sha
 
         once(lambda: head(client, branch), make, clock=client.clock)
-    if not pulls:
-        there = f"{str(pull['html_url']).rpartition('/pull/')[0]}/compare/{quote(base)}...{quote(branch)}?expand=1"
-        return RolledBack(branch, reverts=state.pull, link=there)
-    made = head(client, branch)
-    number = pull_request(
-        client,
-        branch=branch,
-        base=base,
-        head=str(made),
-        title=f'Revert "{plain(str(pull["title"]), 200)}"',
-        body=f"Takes back #{state.pull}, file by file, where nothing was changed since. No tests ran on this: your CI decides.",
-        draft=False,
-    )
-    return RolledBack(branch, reverts=state.pull, pull=number)
+    there = f"{about['html_url']}/compare/{quote(base)}...{quote(branch)}?expand=1"
+    return RolledBack(branch, reverts=state.pull, link=there)
 
 
 def _entries(client: Client, sha: str) -> Entries:

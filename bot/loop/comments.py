@@ -20,7 +20,7 @@ from bot.core.phases import Kind, Role
 from bot.core.policy import MAX_CHANGESET_BYTES, MAX_FILES
 from bot.core.proving import commit_message
 from bot.core.run import Run, contract_digest, short
-from bot.core.session import LABEL, STOP_LABEL, SessionState
+from bot.core.session import LABEL, STOP_LABEL, RolledBack, SessionState
 from bot.core.settling import PhaseLine, Report, approval_waits
 from bot.core.summary import (
     account,
@@ -193,8 +193,8 @@ def refusal(text: str) -> str:
     return _posted("refusal", text=text)
 
 
-def rolled_back(found: object) -> str:
-    """The answer to `/ostler rollback`: `found` is a `RolledBack`."""
+def rolled_back(found: RolledBack) -> str:
+    """The answer to `/ostler rollback`."""
     return _posted("rollback", found=found)
 
 

@@ -7,10 +7,10 @@ that an answer that was lost can be given again.
 from __future__ import annotations
 
 from bot.core.budget import dollars
-from bot.core.errors import BadInput, SetupError
+from bot.core.errors import SetupError
 from bot.core.session import CHECK_NAME, STOP_LABEL, SessionState
 from bot.core.settling import waits_for_money
-from bot.core.triggers import Asked, Intent, Refusal, Verb, commanded, edited_since, may_write, raised_before
+from bot.core.triggers import ANSWERED, Asked, Intent, Refusal, Verb, commanded, edited_since, may_write, raised_before
 from bot.github import actions, comments, facts
 from bot.github.client import Client, Conflict
 from bot.github.rollback import roll_back
@@ -81,14 +81,7 @@ def _found(office: Office, place: Place, session: str) -> Row | None:
 def _ask(office: Office, place: Place, client: Client, issue: int, asked: Asked, kind: str, comment_id: int) -> None:
     row = starting.current(office, place, issue)
     state = row.state if row else None
-    if _done_before(asked, state):
-        said: Intent | Refusal = Refusal("done already")
-    else:
-        approves = asked.verb == "approve" and state is not None
-        edited = approves and edited_since(facts.issue(client, issue), state.session if state else "")
-        said = commanded(asked, state, edited=edited)
-        if isinstance(said, Intent) and said.amount and state and (why := allowances.over(office, state, said.amount)):
-            said = Refusal("a shared cap is in the way", why)
+    said = _said(office, client, issue, asked, state)
     outcome = "done" if isinstance(said, Intent) else said.why
     office.telemetry.tell(AskedFact(asked.verb, place.name, issue, asked.actor.login, outcome))
     if isinstance(said, Refusal):
@@ -97,25 +90,36 @@ def _ask(office: Office, place: Place, client: Client, issue: int, asked: Asked,
         return
     if comment_id:
         comments.react(client, "eyes", comment=comment_id)
-    if said.verb in ("status", "help"):
-        _reply(office, client, issue, kind, state, help_reply() if said.verb == "help" else status_reply(state))
-    elif state is not None and said.verb == "rollback":
-        if comments.find(client, issue, kind, state.session, office.access.bot):
-            return  # a delivery that comes again moves nothing again
-        _reply(office, client, issue, kind, state, _rolled_back(client, state, said, office.at))
-    elif row is not None:
-        if said.amount and not waits_for_money(row.state):
-            _reply(
-                office, client, issue, kind, state, refusal(f"The next workflow run has {dollars(said.amount)} more to spend.")
-            )
+    if answer := _answer(office, client, issue, kind, state, said):
+        _reply(office, client, issue, kind, state, answer)
+    if row is not None and said.verb not in ANSWERED:
         _move(office, row, said)
 
 
-def _rolled_back(client: Client, state: SessionState, said: Intent, at: str) -> str:
-    try:
-        return rolled_back(roll_back(client, state, said.point, at, pulls=True))
-    except BadInput as error:
-        return refusal(str(error))
+def _said(office: Office, client: Client, issue: int, asked: Asked, state: SessionState | None) -> Intent | Refusal:
+    if _done_before(asked, state):
+        return Refusal("done already")
+    approves = asked.verb == "approve" and state is not None
+    edited = approves and edited_since(facts.issue(client, issue), state.session if state else "")
+    said = commanded(asked, state, edited=edited)
+    if isinstance(said, Intent) and said.amount and state and (why := allowances.over(office, state, said.amount)):
+        return Refusal("a shared cap is in the way", why)
+    return said
+
+
+def _answer(office: Office, client: Client, issue: int, kind: str, state: SessionState | None, said: Intent) -> str:
+    """What is answered in words; empty where what is done shows by itself."""
+    if said.verb == "help":
+        return help_reply()
+    if said.verb == "status":
+        return status_reply(state)
+    if said.verb == "rollback" and state is not None:
+        if comments.find(client, issue, kind, state.session, office.access.bot):
+            return ""  # a delivery that comes again moves nothing again
+        return rolled_back(roll_back(client, state, said.point, office.at))
+    if said.amount and state is not None and not waits_for_money(state):
+        return refusal(f"The next workflow run has {dollars(said.amount)} more to spend.")
+    return ""
 
 
 def _done_before(asked: Asked, state: SessionState | None) -> bool:

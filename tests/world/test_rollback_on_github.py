@@ -62,13 +62,7 @@ def test_what_was_delivered_is_taken_back(tmp_path: Path, setup: Setup) -> None:
         answer = said(there, number, "/ostler rollback")
         revert = f"ostler/revert-{number}-{branch.rpartition('-')[2]}"
         assert files(there, revert) == {**merged, "calc.py": before}
-        pulls = there.ada.get(f"/repos/{there.name}/pulls?state=open")
-        if setup == "app":
-            assert [(one["head"]["ref"], one["title"]) for one in pulls] == [(revert, f'Revert "{pull["title"]}"')]
-            assert f"Pull request #{pulls[0]['number']} takes #{pull['number']} back." in answer
-        else:
-            assert pulls == []
-            assert f"`{revert}` takes #{pull['number']} back: [open a pull request from it](" in answer
+        assert f"`{revert}` takes #{pull['number']} back: [open a pull request from it](" in answer
         there.push({"calc.py": "changed = 1\n"})
         assert "calc.py was changed again since it was merged: revert it by hand." in said(there, number, "/ostler rollback")
         assert there.hub.errors == []
