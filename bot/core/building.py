@@ -13,7 +13,8 @@ from bot.core.effects import RunFixers, TakeChangeset, UseTools
 from bot.core.errors import BugError
 from bot.core.events import ChangesetTaken, FixersRan, ModelReplied, ToolsUsed
 from bot.core.findings import Finding, merge
-from bot.core.flow import begins, close_tier, fail, go_back, go_on, pass_gate, skip_rest, to_gate
+from bot.core.flow import begins, close_tier, fail, go_back, go_on, insert, pass_gate, skip_rest, to_gate
+from bot.core.ladder import failed_models, most_attempts, refused_edits, rung_of
 from bot.core.machines import PhaseState, RunState
 from bot.core.phases import Kind, Role
 from bot.core.policy import check, remarks
@@ -25,22 +26,29 @@ CUT_OFF = "Your answer was cut off at its length limit. Go on with smaller steps
 @begins(Kind.IMPLEMENT)
 def begin(run: Run) -> Step:
     """Mechanical first; a model gets a fresh conversation with a brief, never a failed one's transcript."""
-    if run.compiled.fixers:
-        return run, (RunFixers(run.tree, run.compiled.fixers),)
+    if fixers := run.compiled.fixers or run.phase.fixers:
+        return run.with_phase(replace(run.phase, rung="mechanical")), (RunFixers(run.tree, fixers),)
     default = next(choice for choice in run.compiled.choices if choice.role is Role.BUILDER)
-    failed = [p.choice.model for p in run.phases if p.kind is Kind.IMPLEMENT and p.choice and p.id != run.phase.id]
-    ledger, attempts = run.ledger, run.compiled.attempts - run.attempt + 1
+    failed, ledger, attempts = failed_models(run), run.ledger, most_attempts(run) - run.attempt + 1
     share = Fraction(ledger.committed, ledger.run_cap) if ledger.run_cap else Fraction(0)
     chosen = next_builder(run.request.settings, run.compiled.triage, default, failed, attempts=attempts, share=share)
     if chosen is None:
         why = f"{len(failed)} attempts failed, and another is expected to cost more than it is worth"
         return fail(run, RunState.DONE_FAILED_REQUIRES_HUMAN_REVIEW, why)
-    return ask(run.with_phase(replace(run.phase, choice=available(run, chosen))))
+    choice = available(run, chosen)
+    return ask(run.with_phase(replace(run.phase, choice=choice, rung=rung_of(run, choice))))
 
 
 def fixers_ran(run: Run, event: FixersRan) -> Step:
-    run = replace(run, tree=event.tree, fixer_reports=event.reports).worked(event.seconds)
-    return run, (TakeChangeset(event.tree),)
+    """Tools that changed nothing leave what is amiss to a model."""
+    run, mended = run.worked(event.seconds), event.tree != run.tree
+    if run.phase.fixers and not mended:
+        phase, left = run.phase, "; ".join(f"{report.fixer}: {report.after} left" for report in event.reports)
+        run = run.phase_moved(PhaseState.FAILED, reason=left).moved(RunState.PHASE_QUEUEING)
+        return go_on(insert(run, phase, (Kind.IMPLEMENT,), brief=phase.brief))
+    if not run.phase.fixers:
+        run = replace(run, fixer_reports=event.reports)
+    return replace(run, tree=event.tree), (TakeChangeset(event.tree),)
 
 
 @reads(Kind.IMPLEMENT)
@@ -98,7 +106,13 @@ def lifted(run: Run) -> Lifted:
 
 def _nothing_changed(run: Run) -> Step:
     if not run.compiled.fixers:
-        return go_back(run, (Kind.IMPLEMENT,), ("nothing was changed",))
+        refused = refused_edits(run.phase)
+        why = (
+            f"nothing was changed: every edit was refused, the last one with: {refused[:300]}"
+            if refused
+            else "nothing was changed"
+        )
+        return go_back(run, (Kind.IMPLEMENT,), (why,))
     if left := [f"{report.fixer}: {report.detail}" for report in run.fixer_reports if report.after]:
         why = f"the fixer changed nothing, and what it found is still there ({'; '.join(left)})"
         return fail(run, RunState.DONE_FAILED_REQUIRES_HUMAN_REVIEW, why)

@@ -102,14 +102,17 @@ def of_suite(report: TestReport, blamed: frozenset[str] | None = None) -> Iterat
 
 
 def of_proof(baseline: CheckSet, proof: Proof, problems: Sequence[str]) -> tuple[Evidence, ...]:
-    """What a proof holds against a change: nothing that was so before it. `problems` are the verdict's words."""
+    """What a proof holds against a change: nothing that was so before it. `problems` are the verdict's words; what they say of
+    tests counts where the tests themselves say nothing."""
     base, head = baseline.tests, proof.head.tests
     said = [one for check in proof.head.checks if check.outcome == "fail" for one in of_check(check)]
     if head.outcome != base.outcome or head.outcome != "error":
         said += of_suite(head, frozenset(failing(head) - failing(base)))
     if proof.original:
         said += of_suite(proof.original, frozenset(failing(proof.original) & passing(base) - failing(head)))
-    return (*said, *(one for problem in problems if named(one := Evidence("gate", problem))))
+    ours = [one for problem in problems if named(one := Evidence("gate", problem))] if head.outcome != "error" else []
+    told = any(one.source == "tests" for one in said)
+    return (*said, *(one for one in ours if not told or named(one) != "test_failure"))
 
 
 def places(diagnoses: Sequence[Diagnosis], changeset: Changeset | None) -> tuple[str, ...]:

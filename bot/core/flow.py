@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import replace
 
-from bot.core import machines
+from bot.core import ladder, machines
 from bot.core.machines import PhaseState, RunState, TierState
 from bot.core.phases import KINDS, Kind
 from bot.core.quality import quality
+from bot.core.reports import FixerCall
 from bot.core.run import Phase, Run, Step
 
 Begin = Callable[[Run], Step]
@@ -82,33 +82,34 @@ def skip_rest(run: Run, why: str) -> Run:
 
 
 def go_back(run: Run, kinds: tuple[Kind, ...], problems: tuple[str, ...]) -> Step:
-    """The active phase failed at its gate: append new phases of `kinds` right behind it, or end where no attempt is left.
-
-    The same problems twice in a row end the run: another attempt would only cost.
-    """
+    """The active phase failed at its gate: append new phases of `kinds` right behind it, as the ladder says, or end."""
+    run = ladder.judged(run, problems)
+    follows = ladder.decide(run)
+    if isinstance(follows, ladder.Halt):
+        return fail(ladder.kept(run), follows.state, follows.why)
     phase = run.phase
-    told = "; ".join(problems)
-    if run.attempt >= run.compiled.attempts:
-        return fail(
-            run, RunState.DONE_FAILED_REQUIRES_HUMAN_REVIEW, f"{run.attempt} of {run.compiled.attempts} attempts used: {told}"
-        )
-    previous = next((p.brief for p in reversed(run.phases) if p.kind is Kind.IMPLEMENT and p.state is not PhaseState.QUEUED), ())
-    if previous and fingerprint(previous) == fingerprint(problems):
-        return fail(run, RunState.DONE_FAILED_REQUIRES_HUMAN_REVIEW, f"no progress, the same problems twice in a row: {told}")
-    run = run.phase_moved(PhaseState.FAILED, reason=told).moved(RunState.PHASE_QUEUEING)
-    at = [p.id for p in run.phases].index(phase.id) + 1
-    new = tuple(
-        Phase(
-            f"p{len(run.phases) + offset:02}", phase.tier, kind, origin=phase.id, brief=problems if kind is Kind.IMPLEMENT else ()
-        )
-        for offset, kind in enumerate(kinds, 1)
-    )
-    return go_on(replace(run, phases=(*run.phases[:at], *new, *run.phases[at:])))
+    run = run.phase_moved(PhaseState.FAILED, reason="; ".join(problems)).moved(RunState.PHASE_QUEUEING)
+    run = replace(run, changeset=follows.changeset, tree=follows.changeset.tree)
+    return go_on(insert(run, phase, kinds, brief=follows.problems, fixers=follows.fixers, reason=follows.why))
 
 
-def fingerprint(problems: tuple[str, ...]) -> str:
-    """Problems without what changes from run to run: numbers, addresses, spacing."""
-    return re.sub(r"0x[0-9a-f]+|\d+|\s+", " ", "\n".join(sorted(problems)).lower())
+def insert(
+    run: Run,
+    phase: Phase,
+    kinds: tuple[Kind, ...],
+    *,
+    brief: tuple[str, ...],
+    fixers: tuple[FixerCall, ...] = (),
+    reason: str = "",
+) -> Run:
+    """New phases of `kinds` right behind `phase`; what else is said is the build's."""
+    at = [one.id for one in run.phases].index(phase.id) + 1
+    new = [Phase(f"p{len(run.phases) + n:02}", phase.tier, kind, origin=phase.id) for n, kind in enumerate(kinds, 1)]
+    built = [
+        replace(one, brief=brief, fixers=fixers, reason=reason, began=run.changeset) if one.kind is Kind.IMPLEMENT else one
+        for one in new
+    ]
+    return replace(run, phases=(*run.phases[:at], *built, *run.phases[at:]))
 
 
 def fail(run: Run, state: RunState, why: str) -> Step:

@@ -60,15 +60,19 @@ def outcomes(run: Run) -> tuple[Outcome, ...]:
 
 
 def _held(after: tuple[Phase, ...]) -> bool | None:
-    """Whether what an attempt left passed its proof and its audit; None where neither said no and the proof did not say yes."""
-    proved = False
+    """Whether what an attempt left passed its proof and its audit; None where neither said no and the proof did not say yes.
+    What tools mended afterwards was no failure of the model's."""
+    held: bool | None = None
     for phase in after:
         if phase.kind is Kind.IMPLEMENT and phase.state is not PhaseState.QUEUED:
-            break
-        if phase.kind in (Kind.VERIFY, Kind.REVIEW) and phase.state is PhaseState.FAILED:
-            return False
-        proved = proved or (phase.kind is Kind.VERIFY and phase.state is PhaseState.COMPLETE)
-    return True if proved else None
+            if not phase.fixers:
+                break
+            held = None
+        elif phase.kind in (Kind.VERIFY, Kind.REVIEW) and phase.state is PhaseState.FAILED:
+            held = False
+        elif phase.kind is Kind.VERIFY and phase.state is PhaseState.COMPLETE:
+            held = True
+    return held
 
 
 def run_cost(run: Run) -> RunCost | None:

@@ -19,8 +19,9 @@ from bot.core.findings import Finding
 from bot.core.machines import PhaseState, RunState, TierState
 from bot.core.phases import Kind
 from bot.core.policy import MAX_CHANGESET_BYTES, MAX_FILES
-from bot.core.reports import FixerReport
+from bot.core.reports import FixerCall, FixerReport
 from bot.core.selection import Choice
+from bot.core.setback import Setback
 from bot.core.standing import DAY
 from bot.core.strategy import Strategy
 from bot.core.validation import CheckSet, Proof, Verdict
@@ -36,9 +37,12 @@ class Tier:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """The smallest planned unit. `conversation` follows the prompt that the phase's template makes; `brief` are the problems
-    that the attempt before left; `origin` names the phase that a backtrack came from. `seconds` is the time that it was worked
-    on, waiting left out."""
+    """The smallest planned unit. `conversation` follows the prompt that the phase's template makes; `origin` names the phase that
+    a backtrack came from. `seconds` is the time that it was worked on, waiting left out.
+
+    Of a build phase `brief` are the problems that the attempt before left, `rung` is its place on the ladder, `fixers` are the
+    tools that make it in place of a model, `began` is the change as it found it, and `setback` why it did not pass.
+    """
 
     id: str
     tier: str
@@ -53,6 +57,10 @@ class Phase:
     brief: tuple[str, ...] = ()
     choice: Choice | None = None
     seconds: float = 0.0
+    rung: str = ""
+    fixers: tuple[FixerCall, ...] = ()
+    began: Changeset | None = None
+    setback: Setback | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,8 +198,9 @@ class Run:
 
     @property
     def attempt(self) -> int:
-        """How many build phases have begun."""
-        return sum(phase.kind is Kind.IMPLEMENT and phase.state is not PhaseState.QUEUED for phase in self.phases)
+        """How many build phases have begun that count as attempts: no tools', and none that failed by no fault of the model's."""
+        begun = [p for p in self.phases if p.kind is Kind.IMPLEMENT and p.state is not PhaseState.QUEUED and not p.fixers]
+        return sum(not (phase.setback and phase.setback.excused) for phase in begun)
 
     @property
     def granted(self) -> int:

@@ -154,7 +154,9 @@ def line(run: Run) -> dict[str, Any]:
 
 def iteration_costs(run: Run) -> tuple[int, ...]:
     """What each finished iteration cost: the calls of a build phase that has come to its proof."""
-    done = [p.id for p in run.phases if p.kind is Kind.IMPLEMENT and p.state in (PhaseState.COMPLETE, PhaseState.FAILED)]
+    done = [
+        p.id for p in run.phases if p.kind is Kind.IMPLEMENT and p.choice and p.state in (PhaseState.COMPLETE, PhaseState.FAILED)
+    ]
     return tuple(sum(charge.amount for charge in run.ledger.charges if charge.phase == id_) for id_ in done)
 
 

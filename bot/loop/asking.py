@@ -28,6 +28,7 @@ from bot.core.caching import gaps, long_pays, masked
 from bot.core.changeset import unified
 from bot.core.conversation import Message, Text
 from bot.core.errors import BugError
+from bot.core.ladder import brief
 from bot.core.mutants import mutant
 from bot.core.phases import Kind, Role, Stage, stage_of
 from bot.core.run import Run
@@ -116,6 +117,7 @@ def _values(run: Run, stage: Stage, diff: Diff) -> dict[str, Any]:
         "verdict": run.verdict,
         "findings": tuple(finding for finding in run.findings if finding.source != "auditor"),
         "phase": run.phase,
+        "brief": brief(run),
         "stage": stage,
         "schema": wire.compact(schema_of(stage.answer)) if stage.answer else "",
         "reviewer": REVIEWERS.get(run.compiled.triage.category, REVIEWER),

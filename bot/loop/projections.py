@@ -10,6 +10,7 @@ from bot.core.ageing import backlog
 from bot.core.budget_report import enforcement
 from bot.core.cheats import yielding
 from bot.core.incident import remedy, went_wrong
+from bot.core.ladder import tried
 from bot.core.phases import KINDS, Kind, Role
 from bot.core.run import Run, contract_digest
 from bot.core.summary import (
@@ -113,6 +114,7 @@ def _values(run: Run, seconds: float) -> dict[str, Any]:
         "models": by_model(run),
         "cache": cache_line(run),
         "rows": phase_rows(run),
+        "tried": tried(run) if run.strategy else (),
         "ordered_files": changed_files(run),
         "plan_text": plan_text(run),
     }

@@ -105,7 +105,13 @@ def sandbox(*, full: bool = True) -> SandboxReport:
 def ready(*, full: bool = True) -> WorkspaceReady:
     stages = (Stage("lint", "ruff check", "ruff as pyproject.toml configures it"), Stage("tests", "pytest", "there are tests"))
     profile = Profile(
-        "python", "/usr/bin/python3", "pytest", ("pyproject.toml",), stages, languages=("python, because there is calc.py",)
+        "python",
+        "/usr/bin/python3",
+        "pytest",
+        ("pyproject.toml",),
+        stages,
+        languages=("python, because there is calc.py",),
+        mends=("lint",),
     )
     return WorkspaceReady(
         BASE_TREE, profile, sandbox(full=full), "src/\n  a.py\n", Excerpt("AGENTS.md", "Be kind.", "it is the guide"), ()

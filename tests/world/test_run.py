@@ -316,6 +316,7 @@ def test_when_the_attempts_are_used_up_a_person_is_asked(tmp_path: Path) -> None
     rules = [
         drafts(),
         approves(),
+        *builds(LIES, brief="ONE small, safe change"),
         *builds([worse], LIES, brief="ZeroDivisionError"),
         *builds([DIVIDES], LIES, brief="nothing was changed"),
         *builds(LIES),
@@ -323,8 +324,8 @@ def test_when_the_attempts_are_used_up_a_person_is_asked(tmp_path: Path) -> None
     ]
     told = tell(tmp_path, rules, keys=ONE_HAND)
     assert needs_a_person(told), told.said
-    assert told.result["outcome"].startswith("3 of 3 attempts used: ")
-    assert "test_nothing_is_added" in told.result["outcome"]
+    assert told.result["outcome"] == "4 of 4 attempts used: nothing was changed"
+    assert "test_nothing_is_added" in told.report
     assert "return str(left)" in (told.folder / "changes.patch").read_text("utf-8")
     assert all(entry["model"] != "gpt-6.1-terra" for entry in told.journal[2:])
 
