@@ -21,15 +21,17 @@ from bot.core.affected import affected, sampled
 from bot.core.answers import AuditCheck
 from bot.core.changeset import Changeset
 from bot.core.conversation import Message, ToolResult, ToolUse
+from bot.core.diagnosis import diagnose, of_check, of_suite
 from bot.core.errors import BugError, PolicyError
 from bot.core.events import RunRequested, WorkspaceReady
 from bot.core.flaky import NOT_REPEATED, Repeats, suspects
+from bot.core.guidance import Seen, advice, after
 from bot.core.policy import is_test, is_test_support, redact, steers_tests
 from bot.core.reports import Check, FileChange, FixerCall, FixerReport, Profile, SandboxReport, TestReport, Trial
 from bot.core.run import Run
 from bot.core.strategy import Settings
 from bot.core.ticket import Ticket
-from bot.core.validation import CheckSet, Proof
+from bot.core.validation import CheckSet, Proof, failing
 from bot.workspace import generated
 from bot.workspace.checkout import Checkout
 from bot.workspace.context import excerpts, guide, listing
@@ -99,6 +101,8 @@ class Workplace:
         self._maps = Maps(maps or folder / "coverage")
         self._box = Sandbox(folder / "box")
         self._at = ""
+        self._failed_before: set[str] = set()
+        self._seen = Seen()
 
     # --- beginning ---
 
@@ -125,6 +129,7 @@ class Workplace:
         if run.workspace is None:
             return
         self._worktree = Worktree.open(self._folder)
+        self._failed_before = failing(run.baseline.tests) if run.baseline else set()
         self._restore(run.tree)
         self._box.probe()
         self._detected(run.request.settings, known=run.workspace.profile.runtime)
@@ -142,6 +147,7 @@ class Workplace:
         self._worktree = worktree = Worktree.create(self._folder, self._checkout, run.request.base_sha)
         if worktree.tree_of(run.request.base_sha) != run.base_tree or worktree.changed(run.base_tree, changes) != run.tree:
             raise PolicyError("The changes that came with the session are not those that its journal tells of: start it again.")
+        self._failed_before = failing(run.baseline.tests) if run.baseline else set()
         self._restore(run.tree)
         self._box.probe()
         self._detected(run.request.settings)
@@ -181,7 +187,9 @@ class Workplace:
 
     def check_base(self, tree: str, settings: Settings) -> CheckSet:
         """Tests of the base. Its checks need no run of their own: those of the result are compared with it."""
-        return CheckSet(tree, (), self._recorded(tree, settings))
+        report = self._recorded(tree, settings)
+        self._failed_before = failing(report)
+        return CheckSet(tree, (), report)
 
     def _recorded(self, tree: str, settings: Settings) -> TestReport:
         """The whole suite, with notes of what each test runs where there are none of this tree yet."""
@@ -390,6 +398,7 @@ class Workplace:
         elif chosen.why:
             lines.append(f"{'no' if chosen.nothing else 'all'} tests ran: {chosen.why}")
         lines += [f"- {case.id}: {case.message}" for case in report.failing[:FAILURES_SHOWN]]
+        lines += [f"guidance, {line}" for line in self._guidance(checks, report)]
         if report.outcome in ("fail", "error"):
             lines += ["", report.output[-6_000:]]
         return Outcome("\n".join(lines))
@@ -404,6 +413,13 @@ class Workplace:
             return Chosen(found.items, (), True, not found.everything, found.why)
         narrowed = self.toolchain.narrows(changed)
         return Chosen((), changed, False, True, narrowed) if narrowed else WHOLE
+
+    def _guidance(self, checks: Sequence[Check], report: TestReport) -> tuple[str, ...]:
+        """What to say of the classes of errors that come again and again in this session; what the base fails by is none."""
+        said = [one for check in checks if check.outcome == "fail" for one in of_check(check)]
+        said += of_suite(report, frozenset(failing(report) - self._failed_before))
+        self._seen = after(self._seen, diagnose(said) if said else ())
+        return advice(self._seen)
 
     def _shell(self, commands: list[str]) -> Outcome:
         """Commands in the sandbox, in the worktree itself. Each starts fresh: no background process outlives it."""

@@ -266,6 +266,13 @@ FEATURES = (
         "test_ladder.py::test_the_next_attempt_is_told_kinds_places_and_what_was_tried_and_asked_why",
     ),
     Feature(
+        "guidance comes while a model works",
+        "bot/workspace/workplace.py",
+        'lines += [f"guidance, {line}" for line in self._guidance(checks, report)]',
+        "self._guidance(checks, report)",
+        "test_ladder.py::test_guidance_comes_with_the_second_lint_error_and_goes_with_two_successes",
+    ),
+    Feature(
         "risky work gets the strongest models",
         "bot/core/selection.py",
         'return self.category in HIGH_RISK or self.risk in ("high", "critical")',

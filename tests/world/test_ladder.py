@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bot.core.events import FixersRan
+from bot.core.events import FixersRan, ToolsUsed
 from tests.world.test_run import ONE_HAND, Story, is_done, needs_a_person
 from tests.world.world import (
     DONE,
@@ -24,6 +24,7 @@ from tests.world.world import (
     drafts,
     edit,
     patch,
+    run_checks,
     serve,
 )
 
@@ -159,3 +160,16 @@ def test_a_tool_that_is_gone_ends_the_run_without_another_attempt(tmp_path: Path
     assert (told.said.code, told.result["run_state"]) == (5, "DONE_FAILED_ENVIRONMENT"), told.said
     assert "no change to the code mends" in told.result["outcome"]
     assert len(told.journal) == 4, "no second attempt was paid for"
+
+
+def test_guidance_comes_with_the_second_lint_error_and_goes_with_two_successes(tmp_path: Path) -> None:
+    """What the answers of run_checks say beside their findings."""
+    one, other = edit("calc.py", '"""Sums."""\n', '"""Sums."""\n\nimport os\n'), edit("calc.py", "import os\n", "import sys\n")
+    gone = edit("calc.py", "\nimport sys\n", "")
+    turns = ([one, run_checks()], [other, run_checks()], [gone, FIX, run_checks()], [PROOF, run_checks()])
+    world = World.of(tmp_path, LINTED)
+    with serve([drafts(), approves(), *builds(*turns, DONE), audits()]) as vendors:
+        said = world.run(ISSUE, vendors=vendors, keys=ONE_HAND)
+    assert said.code == 0, said
+    used = [record.item for record in world.records() if isinstance(record.item, ToolsUsed)]
+    assert ["guidance, lint: " in each.results[-1].text for each in used] == [False, True, True, False]
