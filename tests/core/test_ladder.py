@@ -69,13 +69,12 @@ def attempted(at: At, words: str, text: bytes) -> At:
     return proved(on(at, until=RunProof, text=text), tests=failing(words))
 
 
-@pytest.fixture
 def linted() -> At:
     return proved(on(begun(), until=RunProof), LINT)
 
 
-def test_tools_mend_lint_before_any_model_and_it_is_no_attempt(linted: At) -> None:
-    run, effect = linted
+def test_tools_mend_lint_before_any_model_and_it_is_no_attempt() -> None:
+    run, effect = linted()
     assert isinstance(effect, RunFixers)
     assert [(call.name, call.args) for call in effect.calls] == [("lint", ("src/a.py",))]
     run, effects = step(run, FixersRan("tree-mended", (FixerReport("lint", ("ruff",), 2, 0, ("src/a.py",), ""),)))
@@ -86,8 +85,8 @@ def test_tools_mend_lint_before_any_model_and_it_is_no_attempt(linted: At) -> No
     assert [one.ok for one in outcomes(after)] == [True], "the model's work held but for its layout"
 
 
-def test_what_the_tools_leave_goes_to_a_model_with_the_same_brief(linted: At) -> None:
-    run, _ = linted
+def test_what_the_tools_leave_goes_to_a_model_with_the_same_brief() -> None:
+    run, _ = linted()
     run, effects = step(run, FixersRan(run.tree, (FixerReport("lint", ("ruff",), 2, 2, (), ""),)))
     assert isinstance(effects[0], PriceCall)
     assert run.phase.kind is Kind.IMPLEMENT
@@ -96,8 +95,8 @@ def test_what_the_tools_leave_goes_to_a_model_with_the_same_brief(linted: At) ->
     assert run.attempt == 2
 
 
-def test_tools_get_one_try_between_two_attempts_of_models(linted: At) -> None:
-    run, effect = linted
+def test_tools_get_one_try_between_two_attempts_of_models() -> None:
+    run, effect = linted()
     mended = FixersRan("tree-mended", (FixerReport("lint", ("ruff",), 2, 1, ("src/a.py",), ""),))
     run, effects = step(run, mended)
     other = replace(LINT, detail="src/a.py:1: F401 `os` imported but unused")
