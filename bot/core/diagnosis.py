@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from bot.core.changeset import Changeset, decoded
 from bot.core.error_classes import CLASSES, PATTERNS, SOURCES, ErrorName, Pattern
 from bot.core.reports import Check, TestReport
-from bot.core.validation import CheckSet, Proof, failing, passing
+from bot.core.validation import CheckSet, Proof, Verdict, failing, passing
 
 MESSAGES, MESSAGE = 5, 200
 AROUND = 5
@@ -101,16 +101,21 @@ def of_suite(report: TestReport, blamed: frozenset[str] | None = None) -> Iterat
         yield from of_output(f"{report.reason.rpartition('cannot run: ')[2]}\n{report.output}")
 
 
-def of_proof(baseline: CheckSet, proof: Proof, problems: Sequence[str]) -> tuple[Evidence, ...]:
-    """What a proof holds against a change: nothing that was so before it. `problems` are the verdict's words; what they say of
-    tests counts where the tests themselves say nothing."""
+def blamed(report: TestReport, verdict: Verdict) -> frozenset[str]:
+    """The tests whose failure is the change's: not those that failed before it, nor those that come and go."""
+    return frozenset(failing(report) - {*verdict.preexisting, *verdict.flaky})
+
+
+def of_proof(baseline: CheckSet, proof: Proof, verdict: Verdict) -> tuple[Evidence, ...]:
+    """What a proof holds against a change: nothing that was so before it. What the verdict's words say of tests counts where the
+    tests themselves say nothing."""
     base, head = baseline.tests, proof.head.tests
     said = [one for check in proof.head.checks if check.outcome == "fail" for one in of_check(check)]
     if head.outcome != base.outcome or head.outcome != "error":
-        said += of_suite(head, frozenset(failing(head) - failing(base)))
+        said += of_suite(head, blamed(head, verdict))
     if proof.original:
-        said += of_suite(proof.original, frozenset(failing(proof.original) & passing(base) - failing(head)))
-    ours = [one for problem in problems if named(one := Evidence("gate", problem))] if head.outcome != "error" else []
+        said += of_suite(proof.original, blamed(proof.original, verdict) & passing(base) - failing(head))
+    ours = [one for problem in verdict.problems if named(one := Evidence("gate", problem))] if head.outcome != "error" else []
     told = any(one.source == "tests" for one in said)
     return (*said, *(one for one in ours if not told or named(one) != "test_failure"))
 

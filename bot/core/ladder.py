@@ -13,7 +13,7 @@ from typing import Literal
 
 from bot.core.changeset import Changeset
 from bot.core.conversation import ToolResult, ToolUse
-from bot.core.diagnosis import Diagnosis, Evidence, diagnose, of_proof, order, places
+from bot.core.diagnosis import Diagnosis, Evidence, blamed, diagnose, of_proof, order, places
 from bot.core.effects import RepeatProof
 from bot.core.error_classes import CLASSES, ErrorName
 from bot.core.errors import BugError
@@ -23,7 +23,6 @@ from bot.core.reports import FixerCall
 from bot.core.run import Phase, Run
 from bot.core.selection import Choice, ModelClass, ModelId
 from bot.core.setback import Setback, best, fingerprint, stuck, worse
-from bot.core.validation import failing
 
 Rung = Literal["first", "mechanical", "reflection", "other family", "stronger class", "simplify"]
 SIMPLIFY_AFTER = 3
@@ -134,8 +133,8 @@ def set_back(run: Run, problems: tuple[str, ...]) -> Setback:
 
 
 def _evidence(run: Run, problems: tuple[str, ...]) -> tuple[Evidence, ...]:
-    if run.phase.kind is Kind.VERIFY and run.baseline and run.proof:
-        return of_proof(run.baseline, run.proof, problems)
+    if run.phase.kind is Kind.VERIFY and run.baseline and run.proof and run.verdict:
+        return of_proof(run.baseline, run.proof, run.verdict)
     if run.phase.kind is Kind.REVIEW:
         return tuple(Evidence("review", problem, "unmet") for problem in problems)
     return tuple(Evidence("gate", problem) for problem in problems)
@@ -143,9 +142,9 @@ def _evidence(run: Run, problems: tuple[str, ...]) -> tuple[Evidence, ...]:
 
 def _failing(run: Run, said: Iterable[Evidence], problems: tuple[str, ...]) -> Iterable[str]:
     """Tests by id, everything else by its words."""
-    if run.phase.kind is not Kind.VERIFY or run.baseline is None or run.proof is None:
+    if run.phase.kind is not Kind.VERIFY or run.proof is None or run.verdict is None:
         return map(fingerprint, ([problem] for problem in problems))
-    tests = failing(run.proof.head.tests) - failing(run.baseline.tests)
+    tests = blamed(run.proof.head.tests, run.verdict)
     return (*tests, *(fingerprint([one.text]) for one in said if one.source != "tests"))
 
 

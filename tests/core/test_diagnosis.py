@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from bot.core.diagnosis import AROUND, Evidence, diagnose, named, of_check, of_output, of_proof, of_suite, order, places
 from bot.core.error_classes import CLASSES, PATTERNS, SOURCES
+from bot.core.flaky import Repeats
 from bot.core.reports import Check
 from bot.core.reports import TestCase as Case
 from bot.core.reports import TestReport as Report
-from bot.core.validation import Proof
+from bot.core.validation import CheckSet, Proof, judge
 from tests.core.play import change, changeset, checks, suite
 
 OUTPUTS = Path(__file__).parent / "outputs"
@@ -108,18 +109,31 @@ def test_a_command_is_read_line_by_line_and_a_list_of_findings_row_by_row() -> N
     assert [row.name for row in diagnose(of_check(Check("lint", "fail", "`make lint`: exit 1: no")))] == ["lint"]
 
 
+def held_against(base: CheckSet, proof: Proof) -> list[str]:
+    verdict = judge(base, proof, is_bug=False, insist_on_reproduction=False)
+    return [row.name for row in diagnose(of_proof(base, proof, verdict))]
+
+
 def test_what_failed_before_is_not_found_again() -> None:
     cases = (Case("a", "failed", "", "KeyError: 'a'"), Case("b", "failed", "", "NameError: name 'b' is not defined"))
     base, head = Report("fail", cases[:1], 1, "1 of 1 failed"), Report("fail", cases, 2, "2 of 2 failed")
-    found = diagnose(of_proof(checks(base), Proof(checks(head), None, None), ("new tests fail: b",)))
-    assert [row.name for row in found] == ["undefined_name"]
+    assert held_against(checks(base), Proof(checks(head), None, None)) == ["undefined_name"]
+
+
+def test_what_comes_and_goes_is_nobodys() -> None:
+    """Run again with the change, one of the two passes now and then."""
+    base, head = suite({"a": "passed", "b": "passed"}), suite({"a": "failed", "b": "failed"})
+    repeats = Repeats((head, suite({"a": "passed", "b": "failed"})), (base,))
+    proof = Proof(checks(head), None, None, repeats)
+    verdict = judge(checks(base), proof, is_bug=False, insist_on_reproduction=False)
+    assert verdict.flaky == ("a",)
+    assert [row.count for row in diagnose(of_proof(checks(base), proof, verdict))] == [1]
 
 
 def test_a_test_that_only_the_old_files_hold_counts() -> None:
     base, head = suite({"t": "passed"}), suite({"t": "passed"})
     original = Report("fail", (Case("t", "failed", "", "AttributeError: 'A' object has no attribute 'b'"),), 1, "")
-    found = diagnose(of_proof(checks(base), Proof(checks(head), original, None), ()))
-    assert [row.name for row in found] == ["attribute"]
+    assert held_against(checks(base), Proof(checks(head), original, None)) == ["attribute"]
 
 
 def test_a_suite_that_hangs_or_breaks_is_told_from_one_that_fails() -> None:
