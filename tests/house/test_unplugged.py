@@ -204,14 +204,14 @@ FEATURES = (
     ),
     Feature(
         "an unmet criterion sends the work back",
-        "bot/core/proving.py",
+        "bot/core/auditing.py",
         "    if majors:",
         "    if False:",
         "test_run.py::test_an_audit_that_finds_a_criterion_unmet_sends_the_work_back",
     ),
     Feature(
         "evidence has to resolve",
-        "bot/core/proving.py",
+        "bot/core/auditing.py",
         "    audit = _resolved(run, replace(audit,",
         "    audit = (lambda _, given: given)(run, replace(audit,",
         "test_run.py::test_evidence_that_does_not_resolve_does_not_count",
