@@ -129,7 +129,7 @@ def test_edge_09_a_second_attempt_counts_against_the_limit_of_the_first(tmp_path
     world = World.of(tmp_path).configured("budget: {mode: observe}\n")
     rules = [
         drafts(), approves(),
-        *builds([FIX], DONE, brief="did not hold"),
+        *builds([FIX], DONE, brief="nothing was changed"),
         *builds("I see nothing to do."),
         audits(),
     ]  # fmt: skip
