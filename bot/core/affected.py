@@ -110,6 +110,7 @@ class _Search:
     names: set[str] = field(default_factory=set)
     seen: set[str] = field(default_factory=set)
     local: dict[str, set[str]] = field(default_factory=dict)
+    modules: set[str] = field(default_factory=set)
     outlines: dict[str, Outline] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -160,11 +161,24 @@ class _Search:
     def _function(self, function: Function) -> None:
         """The tests that ran it, and the callers of functions that keep what it gave them."""
         if function in self.known.everyone:
-            raise _EverythingError(f"{function[1]} ran for all tests: while files were imported, or for the session")
+            raise _EverythingError(f"{function[1]} ran for all tests")
         self._take(self.known.ran.get(function, 0), function[1])
         for keeper, inside in self.known.kept.items():
             if function in inside or function == keeper:
                 self.names.add(_last(keeper[1]))
+        for path, inside in self.known.imported.items():
+            if function in inside and path not in self.modules:
+                self._module(path, function)
+
+    def _module(self, path: str, function: Function) -> None:
+        """The import of a file ran a changed function: what the file gives to others may be another."""
+        self.modules.add(path)
+        if path not in self.sources or steers_tests(path) or path.endswith("__init__.py"):
+            raise _EverythingError(f"{function[1]} ran while {path} was imported")
+        self._take(self._ran_of(path, ""), function[1])
+        for statement in self._outline(path).statements:
+            if not statement.owner and statement.kind not in ("Import", "ImportFrom", "main"):
+                self.names |= statement.binds
 
     def _statement(self, path: str, statement: Statement, around: Outline, new: bool) -> None:
         """A statement that is gone, new or another."""

@@ -9,7 +9,7 @@ from typing import Any
 from bot.core.errors import PolicyError
 
 MAX_TESTS, MAX_FUNCTIONS = 200_000, 200_000
-FIELDS = frozenset(("tests", "functions", "ran", "everyone", "kept", "opened", "opaque", "files", "unseen", "left"))
+FIELDS = frozenset(("tests", "functions", "ran", "everyone", "imported", "kept", "opened", "opaque", "files", "unseen", "left"))
 
 Function = tuple[str, str]
 """A file's path and the qualified name of a function in it."""
@@ -19,17 +19,18 @@ Function = tuple[str, str]
 class CoverageMap:
     """What the tests of one tree touched. Sets of tests are bits of an int, counted as in `tests`.
 
-    `ran` are the tests that ran a function; `everyone` are functions that ran for all tests: while files were imported, or in
-    fixtures of the session. `kept` are functions that may keep their results, each with what ran inside it: the next caller
-    depends on that and doesn't run it. `opened` are files, and with a `/` at the end folders that were listed. What a process
-    that `opaque` tests started ran is not known. `unseen` are files that were imported unnoticed. `left` are tests for
-    which there was no time: nothing is known of them.
+    `ran` are the tests that ran a function; `everyone` are functions that ran for all tests, in fixtures of the session;
+    `imported` are those that ran while a file was imported. `kept` are functions that may keep their results, each with what ran
+    inside it: the next caller depends on that and doesn't run it. `opened` are files, and with a `/` at the end folders that
+    were listed. What a process that `opaque` tests started ran is not known. `unseen` are files that were imported unnoticed.
+    `left` are tests for which there was no time: nothing is known of them.
     """
 
     tests: tuple[str, ...]
     seconds: tuple[float, ...]
     ran: Mapping[Function, int]
     everyone: frozenset[Function]
+    imported: Mapping[str, frozenset[Function]]
     kept: Mapping[Function, frozenset[Function]]
     opened: Mapping[str, int]
     opaque: int
@@ -80,6 +81,7 @@ def _read(value: Any) -> CoverageMap:
         tuple(float(seconds) for _, seconds in value["tests"]),
         ran,
         frozenset(functions[number] for number in value["everyone"]),
+        {_text(path): frozenset(functions[number] for number in found) for path, found in value["imported"]},
         {functions[key]: frozenset(functions[number] for number in found) for key, found in value["kept"]},
         {_text(path): some(found) for path, found in value["opened"]},
         some(value["opaque"]),

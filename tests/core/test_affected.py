@@ -99,9 +99,10 @@ def recorded(text: str, tests: list[str]) -> CoverageMap:
         for function in functions | {("test_m.py", f"test_{number}")}:
             ran[function] = ran.get(function, 0) | 1 << number
     names = tuple(f"test_m.py::test_{number}" for number in range(len(tests)))
-    everyone = frozenset(imported(text).ran)
     files = frozenset((PATH, "test_m.py"))
-    return CoverageMap(names, (1.0,) * len(names), ran, everyone, {}, {}, 0, files, frozenset())
+    return CoverageMap(
+        names, (1.0,) * len(names), ran, frozenset(), {PATH: frozenset(imported(text).ran)}, {}, {}, 0, files, frozenset()
+    )
 
 
 def changed(before: str, after: str, path: str = PATH) -> FileChange:
@@ -176,7 +177,8 @@ def test_rules_force_all_tests(paths: list[str], files: int, percent: int) -> No
 
 
 EMPTY: dict[str, Any] = {
-    name: [] for name in ("tests", "functions", "ran", "everyone", "kept", "opened", "opaque", "files", "unseen", "left")
+    name: []
+    for name in ("tests", "functions", "ran", "everyone", "imported", "kept", "opened", "opaque", "files", "unseen", "left")
 }
 WRONG: tuple[dict[str, Any], ...] = (
     {"opaque": [-1]},

@@ -84,8 +84,8 @@ def pytest_configure(config):
         config.pluginmanager.register(Only(config, json.load(file)), "ostler-only")
 """
 
-# A bucket is a node id: what it holds counts for every test below that node, "" for all. The stack says into which buckets what
-# runs now belongs.
+# A bucket is a node id: what it holds counts for every test below that node, "" for all. Others are of functions that keep what
+# they work out, by number, and of files while they are imported. The stack says into which buckets what runs now belongs.
 RECORDER = r'''
 import _frozen_importlib_external as loading
 from _pytest import fixtures
@@ -100,9 +100,10 @@ TOOLS = set(
 )
 SHELLS = {"sh", "bash", "dash"}
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
+IMPORT = "import of "
 KEEPS = ("cache", "memo", "once", "singleton")
 
-functions, probed, unseen = [], set(), set()
+functions, modules, probed, unseen = [], [], set(), set()
 hits, stack, opened, opaque, buckets, shared, times = set(), [("",)], {}, set(), {}, {}, {}
 places = {}
 collecting = [""]
@@ -172,7 +173,7 @@ def is_text(statement):
 
 
 def probe(tree, path, whole):
-    """Put a probe into every function of a module; `whole` also notes for all tests what runs while it is imported."""
+    """Put a probe into every function of a module; `whole` also notes apart what runs while it is imported."""
     probed.add(path)
     names = {node.id for node in own(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
 
@@ -205,7 +206,8 @@ def probe(tree, path, whole):
         while start < len(tree.body) and getattr(tree.body[start], "module", "") == "__future__":
             start += 1
         if tree.body[start:]:
-            tree.body[start:] = guarded(-1, tree.body[start:])
+            modules.append(path)
+            tree.body[start:] = guarded(-len(modules), tree.body[start:])
 
 
 def settle():
@@ -227,13 +229,13 @@ def leave(_=None):
         stack.pop()
 
 
-def enter_function(number):
-    """What runs in a function that keeps its result is noted for it and for its caller; in an import, for all tests."""
-    enter(("",) if number < 0 else (number,) + stack[-1])
+def enter_part(number):
+    """What runs in a function that keeps its result is noted for it and for its caller; in an import, for the file."""
+    enter((IMPORT + modules[-1 - number],) if number < 0 else (number,) + stack[-1])
 
 
 builtins.__ostler_ran__ = hits.add
-builtins.__ostler_enter__ = enter_function
+builtins.__ostler_enter__ = enter_part
 builtins.__ostler_leave__ = leave
 
 plain_source = loading.SourceLoader.source_to_code
@@ -389,7 +391,7 @@ class Recorder:
         def of(keys):
             """Numbers of the tests below these nodes; None for all."""
             keys = {key for key in keys if isinstance(key, str)}
-            if "" in keys:
+            if any(not key or key.startswith(IMPORT) for key in keys):
                 return None
             return [n for name, n in number.items() if any(up in keys for up in above(name))]
 
@@ -405,6 +407,7 @@ class Recorder:
             "functions": functions,
             "ran": ran,
             "everyone": sorted(buckets.get("", ())),
+            "imported": [[path, sorted(buckets[IMPORT + path])] for path in sorted(set(modules)) if IMPORT + path in buckets],
             "kept": [[key, sorted(found)] for key, found in buckets.items() if isinstance(key, int)],
             "opened": [[path, of(keys)] for path, keys in sorted(opened.items()) if os.path.exists(os.path.join(ROOT, path))],
             "opaque": of(opaque),
