@@ -17,7 +17,7 @@ from difflib import SequenceMatcher
 from bot.core.changeset import decoded
 from bot.core.coverage_map import CoverageMap, Function
 from bot.core.outline import Code, Outline, Statement, is_text, outline
-from bot.core.policy import is_test, needs_owner, steers_tests
+from bot.core.policy import is_test, is_test_support, needs_owner, steers_tests
 from bot.core.reports import FileChange
 
 PROSE = (".md", ".rst", ".txt")
@@ -79,6 +79,8 @@ def affected(
     """
     if rules and (why := rules.reason([change.path for change in changes], sources)):
         return Affected(True, (), why, 1.0)
+    if all(is_test_support(path) or steers_tests(path) for path in known.files):
+        return Affected(True, (), "the tests are not known to import anything of the repository", 1.0)
     try:
         found = _Search(known, sources)
         for change in changes:

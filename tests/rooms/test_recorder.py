@@ -342,6 +342,20 @@ def test_tests_for_which_there_is_no_time_are_named(tmp_path: Path) -> None:
     assert (made.tests, made.left) == ((), ("test_a.py::test_a", "test_a.py::test_b", "test_a.py::test_c"))
 
 
+def test_a_repository_behind_a_link_is_seen(tmp_path: Path) -> None:
+    put(tmp_path / "real", {"calc.py": "def add(): return 1\n", "test_a.py": "import calc\ndef test_a(): calc.add()\n"})
+    out, link = put(tmp_path / "out", {"pytest.ini": ""}), tmp_path / "link"
+    put(tmp_path / "real", {"pytest.ini": "[pytest]\n"})
+    link.symlink_to(tmp_path / "real")
+    command = [sys.executable, "-m", "pytest", "-p", "no:xdist", *recorder.recording(out, str(out))]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    environment["PYTHONPATH"] = f"{link}:{out}"
+    done = subprocess.run(command, cwd=link, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    made = read_map(json.loads((out / recorder.NOTES).read_text()))
+    assert made.ran["calc.py", "add"] == made.all == 1
+
+
 def test_maps_are_kept_by_tree_and_interpreter(box: Sandbox, tmp_path: Path, known: CoverageMap) -> None:
     root, maps = put(tmp_path / "t", {"test_a.py": "def test_a(): pass\n"}), Maps(tmp_path / "maps")
     _, notes = look(box, root).record(box, root, seconds=60)

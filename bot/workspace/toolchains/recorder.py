@@ -91,7 +91,7 @@ import _frozen_importlib_external as loading
 from _pytest import fixtures
 from _pytest.assertion import rewrite
 
-ROOT = os.getcwd()
+ROOT, PREFIX = os.path.realpath(os.getcwd()), os.path.realpath(sys.prefix)
 FOREIGN = ("site-packages", "dist-packages", "node_modules")
 STARTS = set("subprocess.Popen os.system os.fork os.forkpty os.posix_spawn os.spawn os.exec pty.spawn".split())
 LISTS = {"os.listdir", "os.scandir"}
@@ -112,8 +112,8 @@ collecting = [""]
 def inside(path):
     """The path below the root with slashes, None for what is not the repository's."""
     if path not in places:
-        whole = os.path.normpath(os.path.join(os.getcwd(), path))
-        here = whole.startswith(ROOT + os.sep) and not whole.startswith(sys.prefix + os.sep)
+        whole = os.path.realpath(os.path.join(os.getcwd(), path))
+        here = whole.startswith(ROOT + os.sep) and not whole.startswith(PREFIX + os.sep)
         below = whole[len(ROOT) + 1 :].split(os.sep) if here else []
         found = "/".join(below) if here and not any(part in FOREIGN for part in below) else None
         if not os.path.isabs(path):
@@ -435,7 +435,7 @@ def pytest_load_initial_conftests(early_config):
     """Without notes where tests run in several processes, or are named from another folder."""
     given = early_config.known_args_namespace
     apart = getattr(given, "numprocesses", None) or "PYTEST_XDIST_WORKER" in os.environ
-    if given.ostler_notes and not apart and str(early_config.rootdir) == ROOT:
+    if given.ostler_notes and not apart and os.path.realpath(str(early_config.rootdir)) == ROOT:
         recorder = Recorder(given.ostler_notes, given.ostler_seconds)
         early_config.pluginmanager.register(recorder, "ostler-notes")
         early_config.pluginmanager.register(Limit(recorder), "ostler-limit")
