@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 from rich.console import Console
 from rich.table import Table
 
-from bench import Minimum, b1, b2, b3, b4, b7, b9, h1, s1
+from bench import Minimum, b1, b2, b3, b4, b6, b7, b9, h1, s1
 
 BUILD = Path(__file__).resolve().parent.parent / "build" / "bench"
 WIDTH = 130
@@ -47,6 +47,7 @@ BENCHES: Mapping[str, Bench] = {
     "B2": Bench("the ledger beside the vendors' bills, thousands of played sessions", b2.run, b2.TARGETS),
     "B3": Bench("hard caps under fire: workers that crash and share caps, by what the vendor billed", b3.run, b3.TARGETS),
     "B4": Bench("rules of escalation on the same simulated issues, $ an issue", b4.run, b4.TARGETS),
+    "B6": Bench("tests that a change needs, by who chooses them, on mutants of real packages", b6.run, b6.TARGETS),
     "B9": Bench("prompts that vendors' caches match; builds of 30 turns, then five issues; money, no times", b9.run, b9.TARGETS),
     "B7": Bench(
         "people's bug fixes that the gate against cheats refuses, and scripted cheats that it misses", b7.run, b7.TARGETS

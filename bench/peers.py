@@ -29,7 +29,7 @@ class Peer:
     name: str
     package: str
     version: str
-    turns: int
+    turns: int = 0
     below: tuple[int, int] = (4, 0)
     beside: tuple[str, ...] = ()
 
