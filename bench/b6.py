@@ -332,7 +332,7 @@ def _selection(beds: Sequence[Bed], trials: Sequence[tuple[Bed, Trial]], prefix:
 def _spent(bed: Bed, choice: Choice, what: str) -> float:
     """Seconds or CPU seconds of choosing and running, as a share of the plain suite's."""
     whole = bed.median(what)
-    return (choice.seconds + (whole if choice.ran is None else float(getattr(choice.ran, what)))) / whole
+    return float(getattr(choice, what) + (whole if choice.ran is None else getattr(choice.ran, what))) / whole
 
 
 def _write_misses(trials: Sequence[tuple[Bed, Trial]]) -> None:

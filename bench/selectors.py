@@ -29,9 +29,10 @@ class Choice:
     """What a selector did with a mutant. `ran` is None where it chose the whole suite, which was not run once more for it."""
 
     ran: Ran | None
-    seconds: float
-    """What choosing took, where that is not a part of the run."""
     why: str
+    seconds: float = 0.0
+    cpu: float = 0.0
+    """What choosing took, where that is not a part of the run."""
 
 
 class Selector(Protocol):
@@ -63,16 +64,16 @@ class Ostler:
         change = FileChange(
             mutant.path, "modify", "100644", "100644", NO_BLOB, "1" * 40, mutant.before.encode(), mutant.text.encode()
         )
-        began = time.monotonic()
+        began, computed = time.monotonic(), time.thread_time()
         found = affected(self.known, [change], {**self.sources, mutant.path: mutant.text}, rules=RULES)
-        seconds = time.monotonic() - began
+        spent = time.monotonic() - began, time.thread_time() - computed
         if found.everything:
-            return Choice(None, seconds, found.why)
+            return Choice(None, found.why, *spent)
         if not found.items:
-            return Choice(NOT_RUN, seconds, found.why)
+            return Choice(NOT_RUN, found.why, *spent)
         out = _fresh(tree)
         ran = tree.run(self.place, recorder.only(out, str(out), found.items), limit=limit, path=(out,))
-        return Choice(ran, seconds, found.why)
+        return Choice(ran, found.why, *spent)
 
 
 def _fresh(tree: Tree) -> Path:
@@ -109,7 +110,7 @@ class Testmon:
         _clear(tree)
         if "deactivated" in ran.said:
             raise RuntimeError(f"testmon chose nothing: {ran.said[-300:]}")
-        return Choice(ran, 0.0, "")
+        return Choice(ran, "")
 
 
 def _clear(tree: Tree) -> None:
@@ -138,9 +139,9 @@ class Closure:
     def choose(self, tree: Tree, mutant: Mutant, limit: float) -> Choice:
         files = self.files(mutant.path)
         if len(files) == len(self.tests):
-            return Choice(None, 0.0, "all files")
+            return Choice(None, "all files")
         ran = tree.run(self.place, files, limit=limit) if files else NOT_RUN
-        return Choice(ran, 0.0, f"{len(files)} of {len(self.tests)} files")
+        return Choice(ran, f"{len(files)} of {len(self.tests)} files")
 
     def _reached(self, start: str) -> set[str]:
         folder = PurePosixPath(start).parent
