@@ -7,6 +7,7 @@ the counts of two runs differ.
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,22 +18,25 @@ from pathlib import Path
 from bench.mutants import Mutant
 from bench.suites import Suite
 from bot.core.changeset import Changeset
-from bot.core.reports import NO_BLOB, FileChange
+from bot.core.flaky import suspects
+from bot.core.reports import NO_BLOB, FileChange, TestCase, TestReport
 from bot.core.strategy import Settings
 from bot.core.ticket import freeze
 from bot.core.validation import CheckSet, Proof, failing, judge
 from bot.workspace.checkout import Checkout
+from bot.workspace.repeating import repeated
 from bot.workspace.workplace import Workplace
 
 FOLDER = "tests/planted"
-COIN = """import random
+SHARES = (0.05, 0.1, 0.2, 0.3, 0.5)
+COIN = f"""import random
 
 import pytest
 
 CHANCE = random.SystemRandom()
 
 
-@pytest.mark.parametrize("share", [0.05, 0.1, 0.2, 0.3, 0.5])
+@pytest.mark.parametrize("share", {SHARES})
 def test_coin(share):
     assert CHANCE.random() >= share
 """
@@ -106,6 +110,10 @@ class Case:
     @property
     def regression(self) -> bool:
         return bool(self.mutant)
+
+    @property
+    def wrong(self) -> bool:
+        return self.outcome == ("pass" if self.regression else "fail")
 
 
 def cases(
@@ -185,3 +193,33 @@ def _repository(released: Path, repository: Path) -> Path:
     ):
         subprocess.run(["git", "-C", str(repository), *arguments], check=True, env=env)
     return repository
+
+
+# --- many more, played ------------------------------------------------------------------------------------------------
+
+
+def played(plays: int, seed: int) -> tuple[float, float]:
+    """Percent of changes without a regression that are blamed, by Ostler and by one run, where the runs are drawn and not made.
+
+    The tests are those of `coin` and `order` together, so that both ways of running again come up.
+    """
+    chance = random.Random(seed)
+    coins = [f"{FOLDER}/test_coin.py::test_coin[{share}]" for share in SHARES]
+    victim, polluter = f"{FOLDER}/test_victim.py", f"{FOLDER}/test_polluter.py"
+
+    def run(files: tuple[str, ...]) -> TestReport:
+        ends = dict(zip(coins, (chance.random() < share for share in SHARES), strict=True))
+        if not files or victim in files:
+            first = chance.random() < 0.5
+            ends[f"{victim}::test_relies_on_a_clean_environment"] = first and (not files or polluter in files)
+        rows = [TestCase(name, "failed" if bad else "passed", "assert" if bad else "") for name, bad in ends.items()]
+        return TestReport("fail" if any(ends.values()) else "pass", tuple(rows), len(rows), "")
+
+    blamed = single = 0
+    for _ in range(plays):
+        base, head = run(()), run(())
+        found = suspects(base, head)
+        proof = Proof(CheckSet("head", (), head), None, None, repeated(found, run, run))
+        verdict = judge(CheckSet("base", (), base), proof, is_bug=False, insist_on_reproduction=False)
+        blamed, single = blamed + (verdict.outcome == "fail"), single + bool(found)
+    return round(100 * blamed / plays, 2), round(100 * single / plays, 2)

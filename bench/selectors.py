@@ -46,7 +46,7 @@ class Selector(Protocol):
 
 def record(tree: Tree, place: Path, limit: float) -> tuple[Ran, CoverageMap]:
     """Run the suite and note what each test runs."""
-    out = _fresh(tree)
+    out = _fresh(tree, "recorded")
     ran = tree.run(place, recorder.recording(out, str(out)), limit=limit, path=(out,))
     notes = out / recorder.NOTES.format("")
     if not notes.exists():
@@ -71,13 +71,13 @@ class Ostler:
             return Choice(None, found.why, *spent)
         if not found.items:
             return Choice(NOT_RUN, found.why, *spent)
-        out = _fresh(tree)
+        out = _fresh(tree, "chosen")
         ran = tree.run(self.place, recorder.only(out, str(out), found.items), limit=limit, path=(out,))
         return Choice(ran, found.why, *spent)
 
 
-def _fresh(tree: Tree) -> Path:
-    out = tree.plugins.parent / "out"
+def _fresh(tree: Tree, name: str) -> Path:
+    out = tree.plugins.parent / name
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     return out
