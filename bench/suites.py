@@ -156,6 +156,7 @@ class Tree:
             "LANG": "C.UTF-8",
             "PYTHONPATH": ":".join(map(str, roots)),
             "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONHASHSEED": "0",  # a mutant that sets are sorted by is then killed each time or never
             "BENCH_NOTES": str(notes),
         }
         code, seconds, cpu, said = _timed(command, self.root, env, limit, self.plugins / "output.txt")

@@ -200,12 +200,9 @@ def try_mutants(bed: Bed, trees: Trees, folder: Path, wanted: int, say: Say) -> 
     )
     for trial in trials:
         for name in (OSTLER, TESTMON):
-            if missed := trial.missed(name):
-                some = ", ".join(sorted(missed)[:3])
-                say(
-                    f"{name} missed {len(missed)} of {len(trial.truth.killers)}{'' if trial.found(name) else ' (all)'} "
-                    f"for {trial.mutant.name}: {some}"
-                )
+            if (missed := trial.missed(name)) or not trial.found(name):
+                some = ", ".join(sorted(missed)[:3]) or "all ran, and passed among fewer others"
+                say(f"{name} missed {len(missed)} of {len(trial.truth.killers)} for {trial.mutant.name}: {some}")
     return trials
 
 
@@ -220,7 +217,7 @@ def _try(bed: Bed, trees: Trees, mutant: Mutant) -> tuple[Mutant, Truth, Trial |
                 return mutant, truth, None
             choices = {name: selector.choose(tree, mutant, bed.limit) for name, selector in bed.selectors.items()}
             trial = Trial(mutant, truth, choices)
-            if not truth.confirmed and any(trial.missed(name) for name in bed.selectors):
+            if not truth.confirmed and any(trial.missed(name) or not trial.found(name) for name in bed.selectors):
                 again = _truth(bed, tree)
                 truth = Truth(truth.killers & again.killers, again.hung, truth.broken, confirmed=True)
                 trial = Trial(mutant, truth, choices)
