@@ -129,6 +129,7 @@ class Tree:
 
     def __init__(self, suite: Suite, released: Path, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
+        folder = folder.resolve()
         self.suite, self.root, self.plugins = suite, folder / "tree", folder / "plugins"
         shutil.copytree(released, self.root, symlinks=True)
         self.plugins.mkdir()
