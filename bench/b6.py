@@ -15,7 +15,7 @@ from bench.trials import BUILD, SEED, START, Bed, Say, Trial, make_bed, tell_bas
 KILLED, QUICK_KILLED = 60, 6
 """Mutants of each repository that its suite kills."""
 REPEATS = 3
-CASES, QUICK_CASES = 4, 1
+CASES, QUICK_CASES = 2, 1
 """Changes with a regression, and as many without, beside each kind of planted test."""
 PLAYS, QUICK_PLAYS = 20_000, 2_000
 SINGLE = "single-run"
