@@ -88,23 +88,25 @@ def _fresh(tree: Tree, name: str) -> Path:
 DATABASE = ".testmondata"
 
 
-def build(tree: Tree, place: Path, limit: float) -> tuple[Ran, bytes]:
-    """Run the suite and have testmon fill its database."""
+def build(tree: Tree, place: Path, limit: float) -> tuple[Ran, bytes | None]:
+    """Run the suite and have testmon fill its database; None where that breaks pytest."""
     (tree.root / DATABASE).unlink(missing_ok=True)
     ran = tree.run(place, ("--testmon",), limit=limit, cache=True)
-    data = (tree.root / DATABASE).read_bytes()
+    data = (tree.root / DATABASE).read_bytes() if ran.exit in (0, 1) else None
     _clear(tree)
     return ran, data
 
 
 @dataclass(frozen=True, slots=True)
 class Testmon:
-    """With a database of the base, which each mutant gets as it was."""
+    """With a database of the base, which each mutant gets as it was. Where it can make none, everything has to run."""
 
     place: Path
-    data: bytes
+    data: bytes | None
 
     def choose(self, tree: Tree, mutant: Mutant, limit: float) -> Choice:
+        if self.data is None:
+            return Choice(None, "no database")
         (tree.root / DATABASE).write_bytes(self.data)
         ran = tree.run(self.place, ("--testmon",), limit=limit, cache=True)
         _clear(tree)

@@ -129,7 +129,7 @@ def make_bed(suite: Suite, trees: Trees, folder: Path, repeats: int) -> Bed:
         with trees.one() as tree:
             return record(tree, place, LIMIT)
 
-    def filled() -> tuple[Ran, bytes]:
+    def filled() -> tuple[Ran, bytes | None]:
         with trees.one() as tree:
             return build(tree, other, LIMIT)
 
@@ -174,6 +174,9 @@ def tell_base(bed: Bed, say: Say) -> None:
         return f"{name} {bed.median('seconds', name):.1f} s ({bed.median('cpu', name):.1f} s CPU)"
 
     unsteady = len(bed.costs["plain"][0].tests) - len(bed.tests)
+    if any(ran.exit not in (0, 1) for ran in bed.costs[TESTMON]):
+        said = bed.costs[TESTMON][0].said.strip()[-200:]
+        say(f"Note: testmon breaks on the suite of {bed.suite.name}, so that everything has to run for it: {said}")
     say(
         f"{bed.suite.name} {bed.suite.version}: {len(bed.tests):,} tests that pass, {unsteady} left out that don't always; "
         f"suite {', '.join(map(told, bed.costs))}"
