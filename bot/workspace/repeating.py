@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bot.core.flaky import MAX_SUSPECTS, NOT_REPEATED, PASSED, REPEATS, Repeats, fails_among_all_only, marks
+from bot.core.flaky import MAX_SUSPECTS, NOT_REPEATED, PASSED, REPEATS, Repeats, come_and_go, fails_among_all_only, marks
 from bot.core.reports import TestReport
 
 RunTests = Callable[[tuple[str, ...]], TestReport]
@@ -12,12 +12,15 @@ RunTests = Callable[[tuple[str, ...]], TestReport]
 
 
 def repeated(found: tuple[str, ...], head: RunTests, base: RunTests) -> Repeats:
-    """The files of the suspects `found`, each run up to three times on the result and on the base; then, for what fails among
-    all the others only, the whole suite as often. Files and not single tests, so that their order within a file stays."""
+    """The files of the suspects `found`, each run up to three times on the result and on the base, and as often again where some
+    of them come and go; then, for what fails among all the others only, the whole suite. Files and not single tests, so that
+    their order within a file stays."""
     if not 0 < len(found) <= MAX_SUSPECTS:
         return NOT_REPEATED
     files = tuple(dict.fromkeys(name.partition("::")[0] for name in found))
     alone = Repeats(_runs(head, files, found), _runs(base, files, found))
+    if come_and_go(alone):  # where one test is flaky others are, so three runs say too little
+        alone = Repeats((*alone.head, *_runs(head, files, found)), (*alone.base, *_runs(base, files, found)))
     left = tuple(name for name in found if fails_among_all_only(name, alone))
     if not left:
         return alone
