@@ -59,7 +59,7 @@ FEATURES = (
         "bot/core/opinions.py",
         '        return "minor", "refuted: its check passes on the result"',
         '        return "major", "refuted: its check passes on the result"',
-        "test_audit.py::test_a_major_finding_that_nothing_shows_buys_no_loop[claim0-refuted: its check]",
+        "test_audit.py::test_a_major_finding_that_nothing_shows_buys_no_loop[refuted]",
     ),
     Feature(
         "high risk is audited twice",

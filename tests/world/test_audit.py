@@ -76,13 +76,14 @@ def test_a_major_finding_whose_check_fails_sends_the_work_back(tmp_path: Path) -
     [
         (
             a_finding("sums are wrong", command="python3 -c 'from calc import add; assert add(2, 3) == 5'"),
-            "refuted: its check pass",
+            "refuted: its check passes",
         ),
         (a_finding("it broke", category="regression", test=NO_ORDER), "refuted: its check fails on the base too"),
         (a_finding("it is slow"), "not verifiable: it names no check"),
         (a_finding("it is slow", command="no-such-profiler"), "not verifiable: the command cannot run"),
         (a_finding("a hole", category="security", confidence="low"), "not verifiable: it names no check"),
     ],
+    ids=["refuted", "no-regression", "no-check", "no-program", "unsure"],
 )
 def test_a_major_finding_that_nothing_shows_buys_no_loop(tmp_path: Path, claim: dict[str, Any], note: str) -> None:
     world, said, asked = told(tmp_path, [*happy()[:-1], audits(findings=[claim])])
