@@ -282,7 +282,9 @@ def test_medium_work_is_thought_about_first(tmp_path: Path) -> None:
 def test_risky_work_gets_the_strongest_models(tmp_path: Path) -> None:
     risky = tell(tmp_path, [*framing(), *happy()], "--approve", issue=f"{ISSUE}\n\nThe authentication of tokens depends on it.")
     assert is_done(risky), risky.said
-    assert {entry["model"] for entry in risky.journal} == {"claude-opus-5-5", "gpt-6.1-sol"}
+    *others, second_audit = (entry["model"] for entry in risky.journal)
+    assert set(others) == {"claude-opus-5-5", "gpt-6.1-sol"}
+    assert second_audit == "claude-sonnet-5-5", "a model that neither built it nor audited it before"
     assert "Approved by --approve on the command line." in risky.report
 
 
