@@ -16,7 +16,17 @@ from bot.llm.model import Request
 from bot.loop.asking import build_request
 from tests.core.play import FLAT, MODELS, ONE_VENDOR, TICKETS, Rooms, request
 
-STAGES = {"STRATEGIZE", "SPEC", "PLAN draft", "PLAN review", "PLAN refine", "THINK", "IMPLEMENT build", "REVIEW audit"}
+STAGES = {
+    "STRATEGIZE",
+    "SPEC",
+    "PLAN draft",
+    "PLAN review",
+    "PLAN refine",
+    "THINK",
+    "IMPLEMENT build",
+    "REVIEW audit",
+    "REVIEW second",
+}
 
 
 def asked(seed: int, settings: Settings, luck: float = 1.0) -> list[tuple[Run, Request]]:
