@@ -410,7 +410,7 @@ class Workplace:
             return Chosen(why=why)
         if changed and (known := self._maps.load(base_tree, self.toolchain.profile.runtime)):
             found = affected(known, changes, self._sources(tree))
-            return Chosen(found.items, (), True, not found.everything, found.why)
+            return Chosen(why=found.why) if found.everything else Chosen(found.items, (), True, True, found.why)
         narrowed = self.toolchain.narrows(changed)
         return Chosen((), changed, False, True, narrowed) if narrowed else WHOLE
 
