@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
 
-from bot.core.reports import TestReport
+from bot.core.reports import TestCase, TestReport
 
 REPEATS = 3
 MAX_SUSPECTS = 50
@@ -37,17 +37,20 @@ NOT_REPEATED = Repeats()
 
 def marks(name: str, reports: Iterable[TestReport]) -> frozenset[str]:
     """How the test ended in `reports`: `passed`, `skipped`, or the signature of its failure."""
-    found = (case for report in reports for case in report.cases if case.id == name)
-    return frozenset(f"failed: {case.signature}" if case.outcome in ("failed", "error") else case.outcome for case in found)
+    return frozenset(_mark(case) for report in reports for case in report.cases if case.id == name)
+
+
+def _mark(case: TestCase) -> str:
+    return f"failed: {case.signature}" if case.outcome in ("failed", "error") else case.outcome
 
 
 def suspects(base: TestReport, head: TestReport, quarantine: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Tests that fail in `head` and passed in `base`, or failed there in another way; without those in quarantine."""
-    then = {case.id: marks(case.id, (base,)) for case in base.cases}
+    then = {case.id: _mark(case) for case in base.cases}
     return tuple(
         case.id
         for case in head.failing
-        if case.id in then and then[case.id] - marks(case.id, (head,)) - {"skipped"} and not quarantined(case.id, quarantine)
+        if then.get(case.id, "skipped") not in ("skipped", _mark(case)) and not quarantined(case.id, quarantine)
     )
 
 

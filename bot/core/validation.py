@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from bot.core.flaky import NOT_REPEATED, PASSED, Repeats, blame, marks, quarantined, suspects
+from bot.core.flaky import NOT_REPEATED, Repeats, blame, quarantined, suspects
 from bot.core.reports import Check, TestReport
 
 
@@ -106,10 +106,10 @@ def judge(
 
 def _blamed(base: TestReport, now: TestReport, repeats: Repeats, quarantine: tuple[str, ...]) -> tuple[list[str], list[str]]:
     """The suspects that the change is blamed for, and those that come and go. Without repeats, what passed before is blamed."""
-    worse, flaky = [], []
+    worse, flaky, passed = [], [], passing(base)
     for name in suspects(base, now, quarantine):
         said = blame(name, base, now, repeats)
-        if said == "worse" or (said == "unknown" and PASSED in marks(name, (base,))):
+        if said == "worse" or (said == "unknown" and name in passed):
             worse.append(name)
         elif said == "flaky":
             flaky.append(name)

@@ -10,7 +10,6 @@ import base64
 import hashlib
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import quote
 
 from bot.core.changeset import Changeset
 from bot.core.cheats import Lifted, cheats_in
@@ -19,7 +18,7 @@ from bot.core.paths import check_path
 from bot.core.policy import check
 from bot.core.reports import NO_BLOB, NO_MODE, FileChange
 from bot.github.client import Client, Conflict, UnknownOutcome, once, repeatable
-from bot.github.refs import OSTLER, Author, commit, head, make_commit, only_parent
+from bot.github.refs import OSTLER, Author, commit, head, make_commit, move, only_parent
 
 _MODES = ("100644", "100755")
 _ABSENT = (None, NO_MODE, NO_BLOB)
@@ -80,7 +79,7 @@ def _found_again(client: Client, made: Any, tree: str, base_sha: str, base_tree:
 def _move(client: Client, branch: str, old: str, new: str) -> None:
     """Forward only, and only from where it was seen."""
     try:
-        repeatable(lambda: client.patch(f"git/refs/heads/{quote(branch)}", {"sha": new, "force": False}), clock=client.clock)
+        move(client, branch, new)
     except (Conflict, UnknownOutcome):
         there = head(client, branch)
         if there == old:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -33,15 +34,25 @@ def anchor(client: Client, branch: str, base_sha: str, session: str, when: str) 
     base = commit(client, base_sha)
     message = f"Begin {branch}\n\nNothing is changed yet.\n\n{TRAILER}: {session}\n"
     sha = make_commit(client, message, base["tree"]["sha"], base_sha, OSTLER, when)
-
-    def make() -> str:
-        client.post("git/refs", {"ref": f"refs/heads/{branch}", "sha": sha})
-        return sha
-
-    there = once(lambda: head(client, branch), make, clock=client.clock)
+    there = make_ref(client, f"heads/{branch}", sha, lambda: head(client, branch))
     if there != sha and sha not in _parents(commit(client, there)):
         raise PolicyError(f"The branch {branch} is there already and does not begin with the session's own commit.")
     return sha
+
+
+def make_ref(client: Client, name: str, sha: str, find: Callable[[], str | None]) -> str:
+    """See to it that `refs/<name>` is there, made at `sha` where `find` knows of none; the commit that it is at."""
+
+    def make() -> str:
+        client.post("git/refs", {"ref": f"refs/{name}", "sha": sha})
+        return sha
+
+    return once(find, make, clock=client.clock)
+
+
+def move(client: Client, branch: str, sha: str, *, force: bool = False) -> None:
+    """Put a branch to `sha`; without `force` only forward."""
+    repeatable(lambda: client.patch(f"git/refs/heads/{quote(branch)}", {"sha": sha, "force": force}), clock=client.clock)
 
 
 def head(client: Client, branch: str) -> str | None:

@@ -12,8 +12,8 @@ from urllib.parse import quote
 from bot.core.errors import BadInput
 from bot.core.inert import plain
 from bot.core.session import RolledBack, SessionState, session_hash
-from bot.github.client import Client, once, repeatable
-from bot.github.refs import OSTLER, commit, head, make_commit
+from bot.github.client import Client, repeatable
+from bot.github.refs import OSTLER, commit, head, make_commit, make_ref, move
 
 KEPT = "ostler/rollback"
 Entries = dict[str, tuple[str, str]]
@@ -56,8 +56,7 @@ def _back(client: Client, state: SessionState, points: dict[int, str], number: i
         raise BadInput(f"There is no rollback point {number}: there are {known}.")
     if here != points[number]:
         points = _keep(client, state, points, here)
-        body = {"sha": points[number], "force": True}
-        repeatable(lambda: client.patch(f"git/refs/heads/{quote(state.branch)}", body), clock=client.clock)
+        move(client, state.branch, points[number], force=True)
     undo = max((at for at, sha in points.items() if sha != points[number]), default=0)
     return RolledBack(state.branch, number, points[number], undo)
 
@@ -71,9 +70,7 @@ def _file(client: Client, state: SessionState, points: dict[int, str], path: str
         points = _keep(client, state, points, here)
         tree = _tree(client, here, {path: then.get(path)}, now)
         message = f"revert: {plain(path, 60)} as before the session\n\nOstler-Session: {state.session}\n"
-        sha = make_commit(client, message, tree, here, OSTLER, when)
-        body = {"sha": sha, "force": False}
-        repeatable(lambda: client.patch(f"git/refs/heads/{quote(state.branch)}", body), clock=client.clock)
+        move(client, state.branch, make_commit(client, message, tree, here, OSTLER, when))
     return RolledBack(state.branch, undo=max(points), path=path)
 
 
@@ -82,13 +79,7 @@ def _keep(client: Client, state: SessionState, points: dict[int, str], here: str
     if here in points.values():
         return points
     number = max(points) + 1
-    name = f"{KEPT}/{state.session}/{number}"
-
-    def make() -> str:
-        client.post("git/refs", {"ref": f"refs/{name}", "sha": here})
-        return here
-
-    once(lambda: _points(client, state).get(number), make, clock=client.clock)
+    make_ref(client, f"{KEPT}/{state.session}/{number}", here, lambda: _points(client, state).get(number))
     return points | {number: here}
 
 
@@ -110,12 +101,7 @@ def _revert(client: Client, state: SessionState, title: str, when: str) -> Rolle
             raise BadInput(f"Nothing of pull request #{state.pull} is left on {base}.")
         message = f'Revert "{plain(title, 60)}"\n\nThis reverts pull request #{state.pull}.\n\nOstler-Session: {state.session}\n'
         sha = make_commit(client, message, _tree(client, onto, wanted, now), onto, OSTLER, when)
-
-        def make() -> str:
-            client.post("git/refs", {"ref": f"refs/heads/{branch}", "sha": sha})
-            return sha
-
-        once(lambda: head(client, branch), make, clock=client.clock)
+        make_ref(client, f"heads/{branch}", sha, lambda: head(client, branch))
     there = f"{about['html_url']}/compare/{quote(base)}...{quote(branch)}?expand=1"
     return RolledBack(branch, reverts=state.pull, link=there)
 
