@@ -380,7 +380,7 @@ FEATURES = (
     Feature(
         "only tests that ran what changed run while building",
         "bot/workspace/workplace.py",
-        "return Chosen(found.items, (), True, not found.everything, found.why)",
+        "return Chosen(why=found.why) if found.everything else Chosen(found.items, (), True, True, found.why)",
         "return WHOLE",
         "test_selected.py::test_while_building_only_those_run_that_ran_what_changed",
     ),
