@@ -29,6 +29,8 @@ sessions_app = typer.Typer(help="The runs of this machine.", no_args_is_help=Tru
 app.add_typer(sessions_app, name="sessions")
 budget_app = typer.Typer(help="What runs used, cost and may use.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(budget_app, name="budget")
+github_app = typer.Typer(help="The GitHub App itself.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(github_app, name="app")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON: the result is the last line of standard output.")]
 Session = Annotated[str, typer.Argument(help="A session's id, or its name for the newest of that name.")]
@@ -218,11 +220,43 @@ def demo(
 
 
 @app.command()
-def serve() -> None:
+def serve(
+    env_file: Annotated[
+        Path | None, typer.Option(help="A file of OSTLER_* lines, as `ostler app create` writes it; variables that are set win.")
+    ] = None,
+) -> None:
     """The GitHub App: hears labels and commands, decides order, starts Actions jobs. Its settings are OSTLER_* variables."""
     from bot.web.app import serve as door
+    from bot.web.settings import load_app_settings
 
-    _end(door())
+    _end(door(load_app_settings(env_file)))
+
+
+@github_app.command("create")
+def app_create(
+    url: Annotated[
+        str,
+        typer.Option(help="The address under which GitHub reaches the App, such as https://ostler.example.com.", metavar="URL"),
+    ],
+    home: Annotated[
+        str, typer.Option(help="The repository that holds Ostler, best with its commit.", metavar="OWNER/REPO[@COMMIT]")
+    ],
+    org: Annotated[str, typer.Option(help="The organisation that the App shall belong to; by default you.", metavar="NAME")] = "",
+    name: Annotated[str, typer.Option(help="The App's name; GitHub wants one that nobody has.")] = "ostler",
+    out: Annotated[Path, typer.Option(help="The new file for settings and secrets.", metavar="FILE")] = Path("ostler.env"),
+    github: Annotated[
+        str, typer.Option(help="GitHub's address; another one for an Enterprise Server.", metavar="URL")
+    ] = "https://github.com",
+    port: Annotated[
+        int, typer.Option(help="Where the page for the browser is, on this machine; 0 is any.", min=0, max=65535)
+    ] = 0,
+    as_json: Json = False,
+) -> None:
+    """Register the App at GitHub, in a browser, and write the settings that `serve` needs."""
+    from bot.cli.app import Wanted
+    from bot.cli.app import create as door
+
+    _end(door(Wanted(url, home, name, org, github), out, port, as_json=as_json))
 
 
 @app.command()

@@ -30,6 +30,7 @@ from bot.demo import vendors
 from bot.demo.hub import AppCredentials, Hub, serve
 from bot.demo.runner.platform import Machine
 from bot.demo.vendors import Vendors
+from bot.github.manifest import EVENTS, PERMISSIONS, WEBHOOK
 
 _HERE = Path(__file__).resolve().parent
 PUBLISHED = _HERE / "published" if (_HERE / "published").is_dir() else _HERE.parents[1]
@@ -41,9 +42,6 @@ CALLER = ".github/workflows/ostler.yml"
 PLACE_OF_OSTLER = "your-org/ostler/.github/workflows/improve.yml@0000000000000000000000000000000000000000"
 PLACE_OF_ACTION = "your-org/ostler@0000000000000000000000000000000000000000"
 PLACE_OF_APP = "https://ostler.example.com"
-APP_PERMISSIONS = {
-    "contents": "write", "issues": "write", "checks": "write", "actions": "write", "pull_requests": "read", "metadata": "read",
-}  # fmt: skip
 MODEL_SECRETS = {"ANTHROPIC_API_KEY": "scripted-anthropic-key-1", "OPENAI_API_KEY": "scripted-openai-key-2"}
 STATE_KEY = "a-state-key-for-one-stand-in-only-0123456789"
 START_SECONDS = 30.0
@@ -181,8 +179,8 @@ def _furnish(
     hub.environment(scene.name, "ostler-state", {} if with_app else {"OSTLER_STATE_KEY": STATE_KEY})
     hub.environment(scene.name, "ostler", {} if with_app else {**MODEL_SECRETS, "OSTLER_STATE_KEY": STATE_KEY})
     if with_app:
-        scene.credentials = hub.app("ostler", f"{scene.app_url}/webhook/github", "a-webhook-secret-of-the-demo")
-        hub.install(scene.credentials, scene.name, APP_PERMISSIONS)
+        scene.credentials = hub.app("ostler", scene.app_url + WEBHOOK, "a-webhook-secret-of-the-demo", list(EVENTS))
+        hub.install(scene.credentials, scene.name, PERMISSIONS)
         scene.app_env = _app_env(scene, scene.credentials)
 
 

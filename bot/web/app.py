@@ -16,13 +16,14 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from bot.core.errors import OstlerError, SetupError, TransientError
+from bot.github.manifest import WEBHOOK
 from bot.store.database import Database
 from bot.store.runs import LANES
 from bot.telemetry import JobAnswered, Log, Metrics, Telemetry, Trouble
 from bot.web import figures, jobs, pages
 from bot.web.intake import Unreadable, body, webhook
 from bot.web.office import Office
-from bot.web.settings import AppSettings, load_app_settings
+from bot.web.settings import AppSettings
 from bot.web.worker import Worker
 
 GRACE = 15
@@ -43,7 +44,7 @@ class Door:
     def asgi(self) -> Starlette:
         return Starlette(
             routes=[
-                Route("/webhook/github", self.webhook, methods=["POST"]),
+                Route(WEBHOOK, self.webhook, methods=["POST"]),
                 Route("/api/jobs/{endpoint}", self.job, methods=["POST"]),
                 Route("/health", self.live),
                 Route("/api/health", self.ready),
@@ -129,13 +130,12 @@ class Door:
         return HTMLResponse(page, headers=pages.HEADERS)
 
 
-def serve(settings: AppSettings | None = None) -> int:
+def serve(settings: AppSettings) -> int:
     """Run the App until it is told to stop (SIGTERM, SIGINT); the exit code.
 
     Raises:
         SetupError: a setting, the database or the port is wrong; one sentence says which.
     """
-    settings = settings or load_app_settings()
     registry = CollectorRegistry()
     telemetry = Telemetry([Log(), Metrics(registry)])
     database = Database.open(settings.database_url)

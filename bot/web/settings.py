@@ -64,14 +64,17 @@ class AppSettings(BaseSettings):
         return f"{parts.scheme}://{parts.netloc}"
 
 
-def load_app_settings() -> AppSettings:
-    """The environment's settings, with the private key read and the database's place filled in.
+def load_app_settings(env_file: Path | None = None) -> AppSettings:
+    """The settings of the environment, and of `env_file` where that has none, with the private key read and the database's
+    place filled in.
 
     Raises:
         SetupError: something is missing or does not fit; one sentence says which variable.
     """
+    if env_file and not env_file.is_file():
+        raise SetupError(f"There is no file {env_file}: `ostler app create` makes one.")
     try:
-        given = AppSettings()
+        given = AppSettings(_env_file=env_file)  # type: ignore[call-arg] # every settings class takes it
     except ValidationError as error:
         first = error.errors()[0]
         name = "_".join(str(part) for part in first["loc"]).upper().removeprefix("OSTLER_")

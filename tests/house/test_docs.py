@@ -161,7 +161,7 @@ def test_every_command_and_option_is_explained(command: str) -> None:
 
 def test_no_command_or_option_is_explained_that_is_not_there() -> None:
     table = " ".join(" ".join(cells) for cells in rows(README, "## Commands"))
-    said = set(re.findall(r"ostler ((?:(?:sessions|budget) )?[a-z-]+)", table))
+    said = set(re.findall(r"ostler ((?:(?:sessions|budget|app) )?[a-z-]+)", table))
     assert said == {name.removeprefix("ostler ") for name in COMMANDS}
     assert set(re.findall(r"--[a-z-]+", table)) <= {option for options in COMMANDS.values() for option in options}
 

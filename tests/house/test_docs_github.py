@@ -20,7 +20,7 @@ from bot.core.strategy import Settings as RunSettings
 from bot.core.strategy import compile_strategy
 from bot.core.ticket import freeze
 from bot.core.triggers import OPEN_TO_ALL, PERSONS_VERBS
-from bot.demo.stage import APP_PERMISSIONS
+from bot.github.manifest import EVENTS, PERMISSIONS, WEBHOOK
 from bot.llm.prices import TABLE_DATED, rates
 from bot.web import figures
 from bot.web.settings import NEEDED, SHORTEST_KEY, SHORTEST_SECRET, AppSettings
@@ -83,11 +83,11 @@ def test_the_environments_hold_what_the_jobs_take_from_them() -> None:
 def test_the_apps_permissions_and_events_are_those_it_uses() -> None:
     levels = {"Read and write": "write", "Read-only": "read"}
     found = table(README, "## Set-up with an App", "permission")
-    assert {name.lower().replace(" ", "_"): levels[level] for name, level, _ in found} == APP_PERMISSIONS
+    assert {name.lower().replace(" ", "_"): levels[level] for name, level, _ in found} == PERMISSIONS
     assert all(why for *_, why in found)
     (line,) = (line for line in README.splitlines() if "Events to tick:" in line)
     ticked = {name.lower().replace(" ", "_") for name in re.findall(r"\*([^*]+)\*", line.partition(". ")[0])}
-    assert ticked == set(re.findall(r'case "([a-z_]+)", ', (ROOT / "bot/web/intake.py").read_text("utf-8")))
+    assert ticked == set(EVENTS) == set(re.findall(r'case "([a-z_]+)", ', (ROOT / "bot/web/intake.py").read_text("utf-8")))
 
 
 def of_app(field: FieldInfo, name: str) -> str:
@@ -110,8 +110,9 @@ def test_the_apps_addresses_are_those_of_its_door() -> None:
     door = (ROOT / "bot/web/app.py").read_text("utf-8")
     said = [row[0].strip("`") for row in rows(GITHUB, "## Addresses of the App")]
     assert "for path in figures.ANSWERS" in door
-    assert sorted(said) == sorted([*re.findall(r'Route\("([^"]+)"', door), *figures.ANSWERS])
-    assert "/webhook/github`" in part(README, "## Set-up with an App")
+    assert "Route(WEBHOOK, " in door
+    assert sorted(said) == sorted([*re.findall(r'Route\("([^"]+)"', door), *figures.ANSWERS, WEBHOOK])
+    assert f"{WEBHOOK}`" in part(README, "## Set-up with an App")
 
 
 def test_the_image_is_started_as_it_is_made() -> None:

@@ -391,6 +391,13 @@ FEATURES = (
         'if why := "":',
         "test_selected.py::test_while_building_only_those_run_that_ran_what_changed",
     ),
+    Feature(
+        "an App is registered by whoever was sent to GitHub, and by nobody else",
+        "bot/cli/app.py",
+        'if self.made or not hmac.compare_digest(state.encode("utf-8", "replace"), self.state.encode()):',
+        "if self.made:",
+        "test_app_create.py::test_whoever_does_not_know_the_state_brings_no_app",
+    ),
 )
 
 

@@ -82,6 +82,14 @@ class Said:
         return value
 
 
+def ostler(*args: str) -> list[str]:
+    """The command line with these words."""
+    if UNPLUGGED:
+        start = f"import sys; sys.path.insert(0, {UNPLUGGED!r}); from bot.cli.main import main; main()"
+        return [sys.executable, "-I", "-c", start, *args]
+    return [sys.executable, "-I", "-m", "bot", *args]
+
+
 def environment(state: Path, vendors: Vendors | None, keys: Iterable[str], more: Mapping[str, str]) -> dict[str, str]:
     """Of the caller's environment only what a process needs to start; keys and addresses of the stand-in where there is one."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR", "UNPLUGGED_TREE") if name in os.environ}
@@ -157,10 +165,7 @@ class World:
         return git(self.repository, *args)
 
     def command(self, *args: str) -> list[str]:
-        if UNPLUGGED:
-            start = f"import sys; sys.path.insert(0, {UNPLUGGED!r}); from bot.cli.main import main; main()"
-            return [sys.executable, "-I", "-c", start, *args]
-        return [sys.executable, "-I", "-m", "bot", *args]
+        return ostler(*args)
 
     def environ(
         self, vendors: Vendors | None = None, keys: Iterable[str] = BOTH, env: Mapping[str, str] | None = None

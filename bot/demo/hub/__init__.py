@@ -16,6 +16,7 @@ from pathlib import Path
 from bot.demo.hub import (
     artifacts,
     graphql,
+    manifests,
     pages,
     rest_actions,
     rest_apps,
@@ -50,6 +51,7 @@ MODULES = (
     rest_actions,
     artifacts,
     graphql,
+    manifests,
     pages,
 )
 """Their routes are tried in this order."""

@@ -348,6 +348,7 @@ class State:
     installations: dict[int, Installation] = field(default_factory=dict)
     tokens: dict[str, Token] = field(default_factory=dict)
     deliveries: dict[int, Delivery] = field(default_factory=dict)
+    manifest_codes: dict[str, int] = field(default_factory=dict)  # what a registered App is fetched with, once
     ids: Iterator[int] = field(default_factory=lambda: itertools.count(1001))
 
     def next_id(self) -> int:
