@@ -17,13 +17,13 @@ query($owner: String!, $name: String!, $number: Int!) {
 }"""
 
 
-def issue(client: Client, number: int) -> IssueFacts:
-    """An issue as it is now. Raises NotFound where there is none."""
+def issue(client: Client, number: int, label: str = LABEL) -> IssueFacts:
+    """An issue as it is now, and who put `label` on it. Raises NotFound where there is no issue."""
     found = client.get(f"issues/{number}")
-    names = tuple(label if isinstance(label, str) else str(label["name"]) for label in found["labels"])
+    names = tuple(one if isinstance(one, str) else str(one["name"]) for one in found["labels"])
     events = _events(client, number)
-    for wait in LOOKS if LABEL in names else ():  # the list of events can lag behind the label
-        if _latest(events, LABEL):
+    for wait in LOOKS if label in names else ():  # the list of events can lag behind the label
+        if _latest(events, label):
             break
         client.clock.sleep(wait)
         events = _events(client, number)
@@ -38,7 +38,7 @@ def issue(client: Client, number: int) -> IssueFacts:
         author=(found.get("user") or {}).get("login", ""),
         open=found["state"] == "open",
         labels=names,
-        labelled=_labelled(client, events, LABEL),
+        labelled=_labelled(client, events, label),
         edited_at=max(times, key=moment) if times else None,
         edits_known=known,
         is_pull=is_pull,

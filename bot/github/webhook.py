@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from bot.core.board import Box, changed
 from bot.core.errors import BadInput, PolicyError, SetupError
 
 MAX_BYTES = 5_000_000
@@ -88,7 +89,8 @@ class WorkflowRun:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What an event says. `issue` is 0 and `label`, `requested_action` are empty where it is not about one."""
+    """What an event says. `issue` is 0 and `label`, `requested_action` are empty where it is not about one; `ticks` are the
+    boxes of a dashboard that an edit changed."""
 
     event: str
     action: str
@@ -102,6 +104,7 @@ class Delivery:
     check_run: CheckRun | None = None
     requested_action: str = ""
     workflow_run: WorkflowRun | None = None
+    ticks: tuple[tuple[Box, bool], ...] = ()
 
 
 def verify(secrets: Sequence[str], raw: bytes, headers: Mapping[str, str]) -> None:
@@ -160,7 +163,16 @@ def _delivery(event: str, action: str, payload: dict[str, Any]) -> Delivery:
         _check_run(_take(payload, "check_run", dict)) if event == "check_run" else None,
         _take(_take({"it": asked}, "it", dict), "identifier", str) if action == "requested_action" else "",
         _workflow_run(_take(payload, "workflow_run", dict)) if event == "workflow_run" else None,
+        _ticks(issue, payload) if issue is not None and (event, action) == ("issues", "edited") else (),
     )
+
+
+def _ticks(issue: dict[str, Any], payload: dict[str, Any]) -> tuple[tuple[Box, bool], ...]:
+    """An edit that left the text alone tells of no old one."""
+    told = _take(payload, "changes", dict)
+    if "body" not in told or not isinstance(issue.get("body"), str):
+        return ()
+    return changed(_take(_take(told, "body", dict), "from", str), issue["body"])
 
 
 def _repository(part: dict[str, Any]) -> Repository:

@@ -11,6 +11,7 @@ from typing import Any
 
 from bot.core.ageing import to_clean
 from bot.core.auditing import CRITERION
+from bot.core.board import MARK, PAUSE, Board, Box
 from bot.core.cheats import yielding
 from bot.core.errors import BugError
 from bot.core.forecast import level
@@ -21,7 +22,7 @@ from bot.core.policy import MAX_CHANGESET_BYTES, MAX_FILES
 from bot.core.proving import commit_message
 from bot.core.run import Run, contract_digest, short
 from bot.core.session import LABEL, STOP_LABEL, RolledBack, SessionState
-from bot.core.settling import PhaseLine, Report, approval_waits
+from bot.core.settling import PhaseLine, Report, approval_waits, state_label
 from bot.core.summary import (
     account,
     budget_line,
@@ -196,6 +197,11 @@ def refusal(text: str) -> str:
 def rolled_back(found: RolledBack) -> str:
     """The answer to `/ostler rollback`."""
     return _posted("rollback", found=found)
+
+
+def dashboard(shown: Board, note: str) -> str:
+    """The text of a repository's dashboard. A title can make no box: it stands in it as text."""
+    return f"{MARK}\n{_posted('board', board=shown, note=note, pause=Box(PAUSE), state_label=state_label)}"
 
 
 def check_summary(state: SessionState, report: Report | None, *, job_url: str) -> str:

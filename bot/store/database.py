@@ -21,7 +21,7 @@ from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from bot.core.errors import SetupError
 
-SCHEMA = 3
+SCHEMA = 4
 BUSY_SECONDS = 10
 _CLAIMS = 7_404_715
 """The number of the advisory lock that claims take in Postgres. SQLite has one writer at a time anyway."""
@@ -80,6 +80,19 @@ turns = Table(
     metadata,
     Column("repo_id", BigInteger, primary_key=True, autoincrement=False),
     Column("last_started", Double, nullable=False),
+)
+
+boards = Table(
+    "boards",
+    metadata,
+    Column("repo_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("repo", String(140), nullable=False),
+    Column("installation", BigInteger, nullable=False),
+    Column("issue", Integer, nullable=False),
+    Column("paused_by", String(60), nullable=False),  # empty: nobody
+    Column("shown", String(64), nullable=False),  # sha256 of the text on GitHub
+    Column("told", Integer, nullable=False),  # how often something changed
+    Column("due_at", Double, nullable=True),  # when a new text is due; none where it is up to date
 )
 
 bindings = Table(

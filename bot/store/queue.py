@@ -11,9 +11,12 @@ from sqlalchemy.engine import Connection
 
 from bot.core.session import SessionState
 from bot.core.settling import taken
-from bot.store.database import Database, bindings, sessions, turns
+from bot.store.boards import touch
+from bot.store.database import Database, bindings, boards, sessions, turns
 from bot.store.runs import BUSY, Row, change, read, remember_run
 
+FIRST = -1
+"""The priority of what a person put first."""
 LEASE = 600.0
 """Seconds that whoever takes a session has for one step of it; one request to GitHub may wait 300 at a limit."""
 
@@ -26,11 +29,12 @@ class Queue:
         """The next queued session of a repository in which none works, now `dispatching`."""
         other = sessions.alias("other")
         idle = ~sa.exists().where(other.c.repo_id == sessions.c.repo_id, other.c.lane.in_(BUSY))
+        paused = sa.exists().where(boards.c.repo_id == sessions.c.repo_id, boards.c.paused_by != "")
         waited = sa.func.coalesce(turns.c.last_started, 0.0)
         first = (
             sa.select(sessions.c.id, sessions.c.repo_id)
             .select_from(sessions.outerjoin(turns, turns.c.repo_id == sessions.c.repo_id))
-            .where(sessions.c.lane == "queued", idle)
+            .where(sessions.c.lane == "queued", idle, ~paused)
             .order_by(sessions.c.priority, waited, sessions.c.rank, sessions.c.id)
             .limit(1)
         )
@@ -91,6 +95,13 @@ class Queue:
         """Move a session in the queue."""
         with self._database.begin() as connection:
             connection.execute(sa.update(sessions).where(sessions.c.id == session).values(priority=priority, rank=rank))
+
+    def first(self, session: str, repo_id: int, now: float) -> None:
+        """Put a queued session of this repository before all others, and before every priority; the last one put first is."""
+        queued = sa.update(sessions).where(sessions.c.id == session, sessions.c.repo_id == repo_id, sessions.c.lane == "queued")
+        with self._database.begin() as connection:
+            connection.execute(queued.values(priority=FIRST, rank=-now))
+            touch(connection, repo_id, now)
 
     def bound(self, repo_id: int) -> set[int]:
         """The workflow runs of a repository that belong to a session."""

@@ -19,11 +19,13 @@ from sqlalchemy.engine import Row as SqlRow
 from bot.core.errors import PolicyError, SetupError
 from bot.core.session import SessionState, read_state
 from bot.core.settling import Report, read_report
+from bot.store.boards import touch
 from bot.store.database import Database, bindings, sessions, states, tokens
 
 Lane = Literal["new", "queued", "dispatching", "running", "short", "resting"]
 LANES: tuple[Lane, ...] = get_args(Lane)
 BUSY = ("dispatching", "running")
+MOST_RESTING = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,23 @@ class Runs:
         of = sa.select(sessions).where(sessions.c.repo_id == repo_id, sessions.c.issue == issue)
         with self._database.begin() as connection:
             return [read(found) for found in connection.execute(of.order_by(sessions.c.event.desc()))]
+
+    def of_repository(self, repo_id: int) -> list[Row]:
+        """Those with something to do in the order of the queue, then those that rest, the newest `MOST_RESTING` first."""
+        ours, rests = sa.select(sessions).where(sessions.c.repo_id == repo_id), sessions.c.lane == "resting"
+        live = ours.where(~rests).order_by(sessions.c.priority, sessions.c.rank, sessions.c.id)
+        resting = ours.where(rests).order_by(sessions.c.event.desc()).limit(MOST_RESTING)
+        with self._database.begin() as connection:
+            return [read(found) for query in (live, resting) for found in connection.execute(query)]
+
+    def note(self, repo_id: int) -> str:
+        """What the last workflow run of the repository says of its answers, such as that they are scripted; else empty."""
+        of = sa.select(states.c.at, states.c.state, states.c.report).join(sessions, sessions.c.id == states.c.session)
+        of = of.where(sessions.c.repo_id == repo_id, states.c.report.is_not(None)).order_by(states.c.at.desc()).limit(1)
+        with self._database.begin() as connection:
+            found = connection.execute(of.add_columns(states.c.session)).one_or_none()
+        report = _moment(found).report if found else None
+        return report.note if report else ""
 
     def short(self) -> list[Row]:
         """The sessions that wait for room under shared caps, in the order of the queue."""
@@ -176,6 +195,7 @@ def _remember(connection: Connection, repo_id: int, state: SessionState, report:
     told = json.dumps(asdict(report)) if report else None
     values = {"session": state.session, "seq": state.seq, "at": now, "state": _text(state), "report": told}
     connection.execute(sa.insert(states).values(**values))
+    touch(connection, repo_id, now)
     if state.working_run:
         remember_run(connection, repo_id, state.working_run, state.session)
 

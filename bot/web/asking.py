@@ -47,6 +47,17 @@ def button(office: Office, place: Place, delivery: Delivery) -> None:
     _ask(office, place, client, row.issue, Asked(*words, who), f"reply-{CHECK_NAME}-{pressed.id}", 0)
 
 
+def ticked(office: Office, place: Place, session: str, seq: int, asked: Asked) -> None:
+    """The same by a box of the dashboard; it was drawn for the session's state `seq`, and counts for no other."""
+    row = office.runs.get(session)
+    if row is None or row.repo_id != place.id or row.state.seq != seq:
+        return
+    newest = starting.current(office, place, row.issue)
+    if newest is not None and newest.id == session:
+        client = office.access.client(place.name, place.installation)
+        _ask(office, place, client, row.issue, asked, f"reply-box-{seq}", 0)
+
+
 def read_button(identifier: str) -> tuple[Verb, str] | None:
     """The command that a button stands for."""
     verb, _, argument = identifier.partition("-")

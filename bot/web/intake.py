@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 
+from bot.core.board import BOARD_LABEL
 from bot.core.errors import BadInput, PolicyError
 from bot.core.session import LABEL, STOP_LABEL
 from bot.core.triggers import command
@@ -94,7 +95,11 @@ def wanted(delivery: Delivery, app_id: int) -> bool:
     person = delivery.sender.type == "User"
     match delivery.event, delivery.action:
         case "issues", "labeled":
-            return person and delivery.label in (LABEL, STOP_LABEL)
+            return person and delivery.label in (LABEL, STOP_LABEL, BOARD_LABEL)
+        case "issues", "unlabeled":
+            return delivery.label == BOARD_LABEL
+        case "issues", "edited":
+            return person and bool(delivery.ticks)
         case "issue_comment", "created":
             said = delivery.comment.body if delivery.comment else ""
             return person and not delivery.is_pull and command(said) is not None

@@ -18,6 +18,7 @@ from bot.github.client import Client, NotFound, Pace
 from bot.github.limits import Clock
 from bot.loop import settling
 from bot.store.accounts import Accounts
+from bot.store.boards import Boards
 from bot.store.database import Database
 from bot.store.envelope import Key, seal
 from bot.store.inbox import Inbox
@@ -133,7 +134,7 @@ class Office:
     ) -> None:
         self.settings, self.database, self.telemetry, self.clock = settings, database, telemetry, clock
         self.inbox, self.queue, self.runs = Inbox(database), Queue(database), Runs(database)
-        self.accounts = Accounts(database)
+        self.accounts, self.boards = Accounts(database), Boards(database)
         self.access = access or Access(settings)
         self.key = Key.from_secret(settings.state_key.get_secret_value())
         self.wake = threading.Event()

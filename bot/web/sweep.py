@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from bot.core.board import BOARD_LABEL
 from bot.core.errors import OstlerError
 from bot.core.session import LABEL, STOP_LABEL
 from bot.core.triggers import moment
 from bot.github.client import NotFound
 from bot.telemetry import Swept, Trouble
-from bot.web import allowances, asking, starting
+from bot.web import allowances, asking, dashboard, starting
 from bot.web.office import Office, Place
 
 REMEMBERED = 7 * 86_400.0
@@ -77,6 +78,8 @@ def _places(office: Office, count: Count) -> Iterator[Place]:
 def _repository(office: Office, place: Place, count: Count) -> Iterator[None]:
     client = office.access.client(place.name, place.installation)
     try:
+        for item in client.pages("issues", state="open", labels=BOARD_LABEL):
+            dashboard.look(office, place, int(item["number"]), swept=True)
         found = [item for item in client.pages("issues", state="open", labels=LABEL) if "pull_request" not in item]
     except OstlerError as error:
         count.failed += 1

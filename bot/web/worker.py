@@ -8,15 +8,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 
+from bot.core.board import BOARD_LABEL
 from bot.core.errors import BugError, OstlerError, PolicyError, SetupError, TransientError, UserError
 from bot.core.session import LABEL, STOP_LABEL
 from bot.github import comments
 from bot.github.webhook import Delivery, parse
 from bot.loop.comments import refusal
+from bot.store.boards import Drawn
 from bot.store.inbox import Pending
 from bot.store.runs import Row
 from bot.telemetry import Handled, Trouble
-from bot.web import asking, starting, working
+from bot.web import asking, dashboard, starting, working
 from bot.web.moves import given_up
 from bot.web.office import Office, Place
 from bot.web.sweep import sweep
@@ -74,6 +76,9 @@ class Worker:
             return True
         if row := office.queue.due(office.clock()):
             self._move(row)
+            return True
+        if drawn := office.boards.due(office.clock()):
+            self._draw(drawn)
             return True
         if row := office.queue.claim(office.clock()):
             self._move(row)
@@ -136,12 +141,23 @@ class Worker:
             starting.begin(office, place, delivery.issue)
         elif delivery.event == "issues" and delivery.label == STOP_LABEL:
             asking.stop_label(office, place, delivery.issue)
+        elif delivery.event == "issues" and delivery.label == BOARD_LABEL:
+            dashboard.look(office, place, delivery.issue)
+        elif delivery.event == "issues" and delivery.ticks:
+            dashboard.ticked(office, place, delivery)
         elif delivery.event == "issue_comment" and delivery.comment is not None:
             asking.comment(office, place, delivery.issue, delivery.comment.id)
         elif delivery.event == "check_run":
             asking.button(office, place, delivery)
         elif delivery.workflow_run is not None and (row := office.runs.of_workflow_run(place.id, delivery.workflow_run.id)):
             office.queue.at_once(row.id)
+
+    def _draw(self, drawn: Drawn) -> None:
+        """A dashboard that can't be drawn is told of and tried again when its lease ends; no session waits for it."""
+        try:
+            dashboard.draw(self._office, drawn)
+        except OstlerError as error:
+            self._office.telemetry.tell(Trouble("dashboard", type(error).__name__, str(error)))
 
     # --- sessions ---
 

@@ -398,6 +398,27 @@ FEATURES = (
         "if self.made:",
         "test_app_create.py::test_whoever_does_not_know_the_state_brings_no_app",
     ),
+    Feature(
+        "a tick on the dashboard does what a command does",
+        "bot/web/dashboard.py",
+        "    for box, tick in delivery.ticks:",
+        "    for box, tick in ():",
+        "test_dashboard.py::test_a_plan_is_approved_by_a_tick",
+    ),
+    Feature(
+        "nothing starts in a repository that is paused",
+        "bot/store/queue.py",
+        "idle, ~paused)",
+        "idle)",
+        "test_dashboard.py::test_a_pause_holds_until_it_is_taken_away_and_what_is_put_first_runs_first",
+    ),
+    Feature(
+        "only who may write makes a dashboard",
+        "bot/web/dashboard.py",
+        "if not may_write(told.labelled.actor) or (known",
+        "if (known",
+        "test_dashboard.py::test_whoever_may_not_write_makes_no_dashboard",
+    ),
 )
 
 
