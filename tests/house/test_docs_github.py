@@ -14,6 +14,7 @@ from bot.action.settings import ActionSettings
 from bot.config import RepoConfig
 from bot.core.budget import Usage, cost, dollars
 from bot.core.jobs import Job
+from bot.core.board import BOARD_LABEL
 from bot.core.session import LABEL, STATE_LABELS, STOP_LABEL, SessionState
 from bot.core.settling import ADD, MAX_RESTARTS, RETRY, STOP
 from bot.core.strategy import Settings as RunSettings
@@ -144,7 +145,7 @@ def test_commands_on_an_issue_are_those_that_are_understood() -> None:
     assert sorted(said) == sorted(PERSONS_VERBS)
     assert {verb for verb, who in said.items() if who == "everybody"} == set(OPEN_TO_ALL)
     labels = {row[0].removeprefix("label ").strip("`"): row[1] for row in found if row[0].startswith("label ")}
-    assert labels.keys() == {LABEL, STOP_LABEL}
+    assert labels.keys() == {LABEL, STOP_LABEL, BOARD_LABEL}
     assert all(f"**{button.label}**" in part(README, "## On an issue") for button in (ADD, STOP, RETRY))
 
 
