@@ -12,9 +12,9 @@ from pydantic.fields import FieldInfo
 
 from bot.action.settings import ActionSettings
 from bot.config import RepoConfig
+from bot.core.board import BOARD_LABEL
 from bot.core.budget import Usage, cost, dollars
 from bot.core.jobs import Job
-from bot.core.board import BOARD_LABEL
 from bot.core.session import LABEL, STATE_LABELS, STOP_LABEL, SessionState
 from bot.core.settling import ADD, MAX_RESTARTS, RETRY, STOP
 from bot.core.strategy import Settings as RunSettings
