@@ -14,9 +14,10 @@ from bot.core.effects import Deliver
 from bot.core.errors import PolicyError
 from bot.core.events import Delivered, StopRequested
 from bot.core.jobs import Job, job_of
+from bot.core.risk import diff_risk
 from bot.core.run import Run
 from bot.core.session import SessionState, asked_at
-from bot.github import comments, facts
+from bot.github import comments, facts, labels
 from bot.github.client import Client
 from bot.github.publish import publish as put_on_branch
 from bot.github.publish import pull_request
@@ -72,6 +73,7 @@ def _deliver(given: ActionSettings, client: Client, state: SessionState, run: Ru
     )
     base, text = str(client.get("")["default_branch"]), _body(given, run, state)
     pull = pull_request(client, branch=effect.branch, head=head, base=base, title=pull_title(run), body=text)
+    labels.set_risk(client, pull, diff_risk(run.changeset).level)
     comments.put(client, pull, "audit", state.session, given.jobs_login, audit_comment(run, state, job_url=given.job_url))
     return Delivered(effect.branch, head, pull)
 

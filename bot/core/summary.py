@@ -16,6 +16,7 @@ from bot.core.observed import false_approvals
 from bot.core.opinions import disagreement
 from bot.core.phases import Kind
 from bot.core.policy import needs_owner
+from bot.core.risk import looked_at_twice
 from bot.core.run import Overrun, Run, short
 from bot.core.spending import facts, standing_of, uses
 
@@ -242,7 +243,7 @@ def cache_line(run: Run) -> str:
 def second_opinion(run: Run) -> str:
     """What a second auditor added, where the risk asks for one; empty where it does not, or before anybody audited."""
     opinions = run.documents.opinions
-    if not opinions or not run.compiled.triage.high_risk:
+    if not opinions or not looked_at_twice(run):
         return ""
     if len(opinions) < 2:
         return "High risk asks for a second auditor, and no other model is configured: one audited alone"

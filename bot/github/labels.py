@@ -1,13 +1,15 @@
-"""Labels of an issue: which state a session is in, for people to see and filter by."""
+"""Labels: which state a session is in, how risky a change is. For people to see and filter by."""
 
 from __future__ import annotations
 
 from bot.core.errors import BugError
+from bot.core.risk import LEVELS, Level
 from bot.core.session import STATE_LABELS
 from bot.github.client import Client, Conflict, NotFound, once, quoted, repeatable
 
 COLOR = "8a6d3b"
 DESCRIPTION = "Set by Ostler; changing it changes nothing"
+RISK_LABELS = tuple(f"risk:{level}" for _, level in LEVELS if level != "low")
 
 
 def has(client: Client, issue: int, label: str) -> bool:
@@ -20,16 +22,23 @@ def names(client: Client, issue: int) -> tuple[str, ...]:
 
 
 def set_state(client: Client, issue: int, label: str | None) -> None:
-    """Make `label`, one of STATE_LABELS, the only state label of the issue; None takes them all away.
-
-    One label at a time, never the whole list: a person may be setting another at this moment. The old ones go first, so that
-    there are never two.
-    """
+    """Make `label`, one of STATE_LABELS, the only state label of the issue; None takes them all away."""
     if label is not None and label not in STATE_LABELS:
         raise BugError(f"{label} is no state label")
+    _only(client, issue, label, STATE_LABELS)
+
+
+def set_risk(client: Client, pull: int, level: Level) -> None:
+    """Say by a label how risky the change of the pull request is; a low risk has none."""
+    _only(client, pull, f"risk:{level}" if level != "low" else None, RISK_LABELS)
+
+
+def _only(client: Client, issue: int, label: str | None, group: tuple[str, ...]) -> None:
+    """One label at a time, never the whole list: a person may be setting another at this moment. The old ones go first, so that
+    there are never two of the group."""
     present = names(client, issue)
     for old in present:
-        if old in STATE_LABELS and old != label:
+        if old in group and old != label:
             _remove(client, issue, old)
     if label is not None and label not in present:
         _define(client, label)

@@ -20,6 +20,7 @@ from bot.core.machines import PhaseState, RunState
 from bot.core.phases import Kind, Role
 from bot.core.policy import MAX_CHANGESET_BYTES, MAX_FILES
 from bot.core.proving import commit_message
+from bot.core.risk import diff_risk
 from bot.core.run import Run, contract_digest, short
 from bot.core.session import LABEL, STOP_LABEL, RolledBack, SessionState
 from bot.core.settling import PhaseLine, Report, approval_waits, state_label
@@ -119,6 +120,7 @@ def pull_body(run: Run, state: SessionState, *, job_url: str, one_machine: bool 
         second_machine=run.request.settings.repeat_proof and not one_machine,
         reproduced=run.verdict.reproduced if run.verdict else (),
         findings=run.findings,
+        risk=diff_risk(run.changeset) if run.changeset else None,
         account=account(run),
         builder=_model_of(run, Kind.IMPLEMENT),
         models=by_model(run),

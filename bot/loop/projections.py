@@ -12,6 +12,7 @@ from bot.core.cheats import yielding
 from bot.core.incident import remedy, went_wrong
 from bot.core.ladder import tried
 from bot.core.phases import KINDS, Kind, Role
+from bot.core.risk import diff_risk
 from bot.core.run import Run, contract_digest
 from bot.core.summary import (
     account,
@@ -116,6 +117,7 @@ def _values(run: Run, seconds: float) -> dict[str, Any]:
         "rows": phase_rows(run),
         "tried": tried(run) if run.strategy else (),
         "ordered_files": changed_files(run),
+        "risk": diff_risk(run.changeset) if run.changeset else None,
         "plan_text": plan_text(run),
     }
     return values | {"audit_text": say("reports/audit.md.j2", **values) if run.documents.audit else ""}

@@ -63,7 +63,7 @@ FEATURES = (
     ),
     Feature(
         "high risk is audited twice",
-        "bot/core/auditing.py",
+        "    if not looked_at_twice(run):",
         "    if not run.compiled.triage.high_risk:",
         "    if True:",
         "test_audit.py::test_high_risk_is_audited_by_two_vendors_and_their_findings_are_put_together",
@@ -418,6 +418,13 @@ FEATURES = (
         "if not may_write(told.labelled.actor) or (known",
         "if (known",
         "test_dashboard.py::test_whoever_may_not_write_makes_no_dashboard",
+    ),
+    Feature(
+        "a change that touches what is risky is audited twice",
+        "bot/core/risk.py",
+        "or (run.changeset is not None and diff_risk(run.changeset).high)",
+        "",
+        "test_audit.py::test_a_change_that_touches_what_is_risky_is_audited_twice_whatever_the_ticket_says",
     ),
 )
 

@@ -23,6 +23,7 @@ from tests.world.world import (
     approves,
     audits,
     builds,
+    create,
     drafts,
     edit,
     framing,
@@ -137,6 +138,23 @@ def test_high_risk_is_audited_by_two_vendors_and_their_findings_are_put_together
     models = [one["model"] for one in asked[-2:]]
     assert said.result["audit"] | {"auditors": models, "disagreed": 0, "major_points": 1, "refuted": 1} == said.result["audit"]
     assert "Two auditors, who disagree on 0 of 1 major points" in (world.folder(said) / "report.md").read_text("utf-8")
+
+
+def test_a_change_that_touches_what_is_risky_is_audited_twice_whatever_the_ticket_says(tmp_path: Path) -> None:
+    """The words of the ticket are of no risk; a hundred lines of authentication and a migration are."""
+    code = "".join(f"A{number} = {number}\n" for number in range(120)) + "# TODO: expiry\n# TODO: roles\n"
+    steps = [
+        FIX,
+        PROOF,
+        create("auth/roles.py", code),
+        create("db/migrations/1.sql", "select 1;\n"),
+        create("auth/keys.py", code),
+    ]
+    world, said, asked = told(tmp_path, [*happy(steps, DONE)[:-1], by("openai"), by("anthropic")], "--max-cost", "3")
+    assert [one["vendor"] for one in asked[-2:]] == ["openai", "anthropic"]
+    report = (world.folder(said) / "report.md").read_text("utf-8")
+    assert "its risk 55 of 100, high: " in report
+    assert "touches auth/keys.py, auth/roles.py, db/migrations/1.sql (30)" in report
 
 
 def test_auditors_who_disagree_are_counted(tmp_path: Path) -> None:
