@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import threading
 import time
@@ -115,8 +114,7 @@ def models(settings: Settings) -> dict[str, Model]:
 
 def warm(vendor: str) -> None:
     """Load the SDK of `vendor` beside the steps before its first call, which mostly wait for git and the sandbox."""
-    load = lean.load if vendor == "anthropic" else lambda: importlib.import_module(vendor)
-    threading.Thread(target=load, name=f"load {vendor}", daemon=True).start()
+    threading.Thread(target=lean.load, args=(vendor,), name=f"load {vendor}", daemon=True).start()
 
 
 def pricing(config: RepoConfig) -> Callable[[str, str], Rates]:

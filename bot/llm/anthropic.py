@@ -22,6 +22,7 @@ from bot.llm.model import Reply, Request, Tool
 
 PUBLIC_URL = "https://api.anthropic.com"
 
+_PATH = "/v1/messages"
 _BREAKPOINTS = 4
 _BETA = "thinking-binding-controls-2026-08-01"
 """Lets `block_binding` say that a thinking block behind changed words is dropped instead of failing the request."""
@@ -59,22 +60,19 @@ class AnthropicModel:
 
     def send(self, request: Request) -> Reply:
         """One HTTP request, never repeated; errors as `Model` says. `timeout_seconds` bounds each read, and all of a stream."""
-        anthropic = lean.load()
+        anthropic = lean.load(self.vendor)
         payload = _payload(request)
         headers = {"authorization": f"Bearer {self._key}", "anthropic-beta": _BETA}
         with wire.errors_of(anthropic, self.vendor, self._key), wire.http_client(request.timeout_seconds, headers) as http:
             client = anthropic.Anthropic(
                 api_key=self._key, auth_token=None, base_url=self._base_url, max_retries=0, http_client=http, open_telemetry=False
             )
-            timeout = http.timeout
+            asked = {"body": {**payload, "stream": self._streaming}, "options": {"timeout": http.timeout}}
             if self._streaming:
-                with client.messages.create(**payload, stream=True, timeout=timeout) as events:
-                    message = _assembled((event.to_dict() for event in events), time.monotonic() + request.timeout_seconds)
+                with client.post(_PATH, cast_to=object, stream=True, stream_cls=anthropic.Stream[object], **asked) as events:
+                    message = _assembled(events, time.monotonic() + request.timeout_seconds)
             else:
-                answer: Any = client.messages.create(**payload, stream=False, timeout=timeout)
-                if not hasattr(answer, "to_dict"):  # the SDK hands out text where the answer isn't JSON
-                    raise wire.unreadable(self.vendor)
-                message = answer.to_dict()
+                message = wire.answered(self.vendor, client, _PATH, asked)
         return _reply(message, request, payload)
 
     def input_bound(self, request: Request) -> int:

@@ -15,12 +15,13 @@ from typing import Any
 from bot.core.budget import Usage
 from bot.core.conversation import Block, Message, Opaque, Text, ToolResult, ToolUse
 from bot.core.errors import BadInput, BugError, TransientError
-from bot.llm import wire
+from bot.llm import lean, wire
 from bot.llm.model import Reply, Request, Tool
 from bot.llm.prices import keeps_12_hours
 
 PUBLIC_URL = "https://api.openai.com/v1"
 
+_PATH = "/responses"
 _NATIVE: dict[str, dict[str, Any]] = {
     "apply_patch": {"type": "apply_patch"},
     "shell": {"type": "shell", "environment": {"type": "local"}},
@@ -54,21 +55,18 @@ class OpenAIModel:
 
     def send(self, request: Request) -> Reply:
         """One HTTP request, never repeated; errors as `Model` says. `timeout_seconds` bounds each read, and all of a stream."""
-        import openai  # a second that most commands don't need
-
+        openai = lean.load(self.vendor)
         payload = _payload(request)
         headers = {"authorization": f"Bearer {self._key}"}
         with wire.errors_of(openai, self.vendor, self._key), wire.http_client(request.timeout_seconds, headers) as http:
             client = openai.OpenAI(api_key=self._key, base_url=self._base_url, max_retries=0, http_client=http)
-            timeout = http.timeout
+            options = {"timeout": http.timeout, "security": {"bearer_auth": True}}
+            asked = {"body": {**payload, "stream": self._streaming}, "options": options}
             if self._streaming:
-                with client.responses.create(**payload, stream=True, timeout=timeout) as events:
+                with client.post(_PATH, cast_to=object, stream=True, stream_cls=openai.Stream[object], **asked) as events:
                     response = _last(events, time.monotonic() + request.timeout_seconds)
             else:
-                answer: Any = client.responses.create(**payload, stream=False, timeout=timeout)
-                if not hasattr(answer, "to_dict"):  # the SDK hands out text where the answer isn't JSON
-                    raise wire.unreadable(self.vendor)
-                response = answer.to_dict()
+                response = wire.answered(self.vendor, client, _PATH, asked)
         return _reply(response, request, payload)
 
     def input_bound(self, request: Request) -> int:
@@ -240,16 +238,17 @@ def _replayed(request: Request) -> int:
 # --- the answer -------------------------------------------------------------------------------------------------------
 
 
-def _last(events: Iterable[Any], deadline: float) -> dict[str, Any]:
+def _last(events: Iterable[dict[str, Any]], deadline: float) -> dict[str, Any]:
     """The whole response, which the last event of a stream repeats. What comes after it is of no interest."""
     for event in events:
         if time.monotonic() > deadline:
             raise wire.cut_off(OpenAIModel.vendor)
-        if event.type in _LAST_EVENTS:
-            response: dict[str, Any] = event.response.to_dict()
+        kind = event.get("type")
+        if kind in _LAST_EVENTS:
+            response: dict[str, Any] = event["response"]
             return response
-        if event.type == "error":
-            raise TransientError(f"openai broke off its answer ({event.code or 'error'})", billed=None)
+        if kind == "error":
+            raise TransientError(f"openai broke off its answer ({event.get('code') or 'error'})", billed=None)
     raise wire.cut_off(OpenAIModel.vendor)
 
 

@@ -62,6 +62,16 @@ def http_client(timeout_seconds: float, headers: Mapping[str, str]) -> httpx2.Cl
     )
 
 
+def answered(vendor: str, client: Any, path: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON object that comes back at once; `client` is the SDK's, `asked` what its `post` takes."""
+    import httpx2  # noqa: PLC0415 - as above
+
+    message = client.post(path, cast_to=httpx2.Response, **asked).json()
+    if not isinstance(message, dict):
+        raise unreadable(vendor)
+    return message
+
+
 @cache
 def _tls() -> ssl.SSLContext:
     """The trusted certificates, read once: each client would read them again, 17 ms a call."""
