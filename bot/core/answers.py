@@ -6,6 +6,7 @@ import json
 import re
 import types
 from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 Answer = TypeVar("Answer")
@@ -153,6 +154,12 @@ _SIMPLE: dict[Any, str] = {str: "string", int: "integer", bool: "boolean"}
 _FENCE = re.compile(r"\A\s*```(?:json)?\s*\n(.*)\n\s*```\s*\Z", re.DOTALL)
 
 
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    """The types of a dataclass's fields by name. To work them out takes longer than to read an answer by them."""
+    return get_type_hints(kind)
+
+
 def schema_of(kind: Any) -> dict[str, Any]:
     """JSON schema of an answer: every property required and no other allowed, as both vendors' strict modes want it."""
     if kind in _SIMPLE:
@@ -161,7 +168,7 @@ def schema_of(kind: Any) -> dict[str, Any]:
         return {"type": "string", "enum": list(get_args(kind))}
     if get_origin(kind) is tuple:
         return {"type": "array", "items": schema_of(get_args(kind)[0])}
-    hints = get_type_hints(kind)
+    hints = _hints(kind)
     properties = {field.name: schema_of(hints[field.name]) for field in fields(kind)}
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
@@ -202,7 +209,7 @@ def _shaped(kind: Any, value: Any, at: str) -> Any:
 def _record(kind: Any, value: Any, at: str) -> Any:
     if not is_dataclass(kind) or isinstance(kind, types.GenericAlias) or not isinstance(value, dict):
         raise AnswerError(f"{at} has to be an object")
-    hints = get_type_hints(kind)
+    hints = _hints(kind)
     missing = [name for name in hints if name not in value]
     unknown = [name for name in value if name not in hints]
     if missing or unknown:
