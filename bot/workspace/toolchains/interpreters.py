@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import sys
@@ -122,6 +123,8 @@ def _located(python: Path, where: str, checkout: Path) -> Interpreter | str:
 
 def _try(box: Sandbox, found: Interpreter, wanted: Wanted) -> str:
     """Import the modules inside the sandbox; answers with what is missing, empty if nothing is."""
+    if _ours_does(found, wanted):
+        return ""
     with tempfile.TemporaryDirectory(dir=box.scratch.folder, prefix="try-") as made:
         argv = [str(found.python), "-c", CHECK, *wanted.modules]
         ran = box.run(argv, work=Path(made), at="/work/try", readonly=found.readonly, env={"PATH": found.path}, seconds=SECONDS)
@@ -131,6 +134,15 @@ def _try(box: Sandbox, found: Interpreter, wanted: Wanted) -> str:
     if wanted.lowest and version < wanted.lowest:
         return f"it is Python {version[0]}.{version[1]} and the project needs {wanted.lowest[0]}.{wanted.lowest[1]}"
     return ""
+
+
+def _ours_does(found: Interpreter, wanted: Wanted) -> bool:
+    """Whether `found` is the Python of this process, and does what is wanted. It runs in the sandbox, as the probes show, and a
+    look for the modules where the sandbox shows them takes 1 ms; importing pytest there takes 300."""
+    if found.python != Path(sys.executable) or (wanted.lowest and sys.version_info[:2] < wanted.lowest):
+        return False
+    origins = [spec.origin if (spec := importlib.util.find_spec(name)) else None for name in wanted.modules]
+    return all(origin and any(Path(origin).is_relative_to(folder) for folder in found.readonly) for origin in origins)
 
 
 def has_module(box: Sandbox, found: Interpreter, module: str) -> bool:
