@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
@@ -20,7 +21,7 @@ from bot.core.errors import BadInput, SetupError
 from bot.core.experience import Experience
 from bot.core.limits import AGENT, REFERENCE, KindBase, Override, Rules, Thresholds
 from bot.core.phases import Kind
-from bot.core.reports import Commands
+from bot.core.reports import CiProfile, Commands
 from bot.core.routing import Worth
 from bot.core.selection import ModelClass, ModelId
 from bot.core.strategy import Settings as RunSettings
@@ -30,6 +31,7 @@ CONFIG_PATH = ".github/ostler.yml"
 
 Command = Annotated[str, Field(max_length=2_000, pattern=r"^(\S[^\n\x00]*)?$")]
 """One line of shell, or nothing."""
+Required = Annotated[str, Field(max_length=2_000, pattern=r"^\S[^\n\x00]*$")]
 
 
 class ClassModels(Part):
@@ -54,12 +56,36 @@ class Models(Part):
         return tuple(ModelId(vendor, getattr(getattr(self, vendor), str(name)), name) for vendor in order for name in classes)
 
 
+CHECK_NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
+OURS = ("manifests", "syntax", "types", "lint", "format", "imports", "build", "tests", "verdict")
+"""Names that a check of the repository's own may not have, as others have them."""
+
+
+class OwnCommands(Part):
+    """Checks of the repository's own, name and command, by CI profile."""
+
+    normal: dict[str, Required] = Field(default={})
+    strict: dict[str, Required] = Field(default={})
+
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        for profile in ("normal", "strict"):
+            for name in getattr(self, profile):
+                if name in OURS or not CHECK_NAME.fullmatch(name):
+                    why = "small letters, digits, - and _, and not the name of one of Ostler's own checks, are expected here"
+                    raise wrong(why, profile, name)
+                if profile == "strict" and name in self.normal:
+                    raise wrong("it is in the profile normal too, which is part of strict: keep one", profile, name)
+        return self
+
+
 class Verify(Part):
     """How a change is checked. What is left out is detected; `ostler doctor` shows what was.
 
     `tests` is a command, or a list of the files or ids that make up the suite of the detected runner; `report` is where a command
     leaves its results. `install` is named where packages are missing; it isn't run. `python` is an interpreter of the
-    repository's own. `quarantine` names tests, as patterns of their ids, that come and go and are not to count.
+    repository's own. `quarantine` names tests, as patterns of their ids, that come and go and are not to count. `commands` are
+    further checks, and `profile` says by which of them a change is checked at least.
     """
 
     toolchain: Literal["", "python", "node", "go", "rust", "maven", "gradle", "make"] = ""
@@ -76,6 +102,8 @@ class Verify(Part):
     full_above_files: int = Field(default=10, ge=0, le=1000)
     full_above_percent: int = Field(default=15, ge=0, le=100)
     core_files: tuple[str, ...] = CORE_FILES
+    profile: CiProfile = "normal"
+    commands: OwnCommands = OwnCommands()
 
     @field_validator("tests", mode="before")
     @classmethod
@@ -85,9 +113,19 @@ class Verify(Part):
         raise PydanticCustomError("tests", "a command, or a list of files or ids, is expected here")
 
     @property
-    def commands(self) -> Commands:
-        tests = self.tests if isinstance(self.tests, str) else ""
-        return Commands(self.toolchain, self.install, self.build, self.types, self.lint, tests, self.report)
+    def said(self) -> Commands:
+        """What it says instead of what is detected, and besides."""
+        return Commands(
+            self.toolchain,
+            self.install,
+            self.build,
+            self.types,
+            self.lint,
+            self.tests if isinstance(self.tests, str) else "",
+            self.report,
+            tuple(self.commands.normal.items()),
+            tuple(self.commands.strict.items()),
+        )
 
     @property
     def full_run(self) -> FullRun:
@@ -218,7 +256,7 @@ def run_settings(
         max_turns=config.loop.max_turns,
         tests=() if isinstance(config.verify.tests, str) else config.verify.tests,
         python=config.verify.python,
-        commands=config.verify.commands,
+        commands=config.verify.said,
         quick_seconds=config.verify.quick_seconds,
         full_seconds=config.verify.full_seconds,
         quarantine=config.verify.quarantine,
@@ -240,6 +278,7 @@ def run_settings(
         ci_minute=int(config.budget.ci_minute * MICRO),
         planted=config.audit.planted,
         strictness=config.quality,
+        ci_profile=config.verify.profile,
     )
 
 

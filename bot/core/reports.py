@@ -14,6 +14,7 @@ CheckOutcome = Literal["pass", "fail", "neutral"]
 CaseOutcome = Literal["passed", "failed", "error", "skipped"]
 TestOutcome = Literal["pass", "fail", "neutral", "error"]
 TestRunner = Literal["pytest", "unittest", "vitest", "jest", "node", "go", "cargo", "maven", "gradle", "make", "command"]
+CiProfile = Literal["normal", "strict"]
 Language = Literal["python", "node", "go", "rust", "java", "make", "other"]
 
 NO_BLOB = "0" * 40
@@ -175,7 +176,8 @@ class Commands:
     """What the repository's configuration says instead of what is detected: shell commands, empty where it says nothing.
 
     `toolchain` is the one to take. `tests` is a whole suite, `report` a pattern of the JUnit files that it leaves, relative to
-    the root. `install` is named to people and never run in the sandbox.
+    the root. `install` is named to people and never run in the sandbox. `normal` and `strict` are further checks, each a name and
+    a command.
     """
 
     toolchain: str = ""
@@ -185,6 +187,12 @@ class Commands:
     lint: str = ""
     tests: str = ""
     report: str = ""
+    normal: tuple[tuple[str, str], ...] = ()
+    strict: tuple[tuple[str, str], ...] = ()
+
+    def of(self, profile: CiProfile) -> tuple[tuple[str, str], ...]:
+        """The further checks of a CI profile: strict has those of normal too."""
+        return (*self.normal, *self.strict) if profile == "strict" else self.normal
 
 
 AS_DETECTED = Commands()

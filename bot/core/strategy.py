@@ -12,7 +12,7 @@ from bot.core.changeset import canonical
 from bot.core.experience import Experience
 from bot.core.limits import ACTIVE_SECONDS, TOKEN_CAP, WORK_PHASES, Limit, Rules, task_limits
 from bot.core.phases import KINDS, Kind
-from bot.core.reports import AS_DETECTED, Commands, FixerCall
+from bot.core.reports import AS_DETECTED, CiProfile, Commands, FixerCall
 from bot.core.routing import Worth
 from bot.core.selection import Choice, ModelId, Scope, Triage, choose, triage
 from bot.core.ticket import Ticket
@@ -50,7 +50,7 @@ class Settings:
     one attempt by model) are what the choice of models rests on. `full_run` says when a change makes all tests run while it is
     built. `ci_minute` is what a minute of an Actions runner costs. `quarantine` holds patterns of the ids of tests that are known
     to be flaky. One audit in `planted` is tried with a known defect; 0 is none. `strictness` is how much
-    an audit may leave.
+    an audit may leave. `ci_profile` is the least that a change is checked by.
     """
 
     max_cost: int
@@ -83,6 +83,7 @@ class Settings:
     ci_minute: int = 0
     planted: int = 0
     strictness: Strictness = "normal"
+    ci_profile: CiProfile = "normal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ class PhasePlan:
 
 @dataclass(frozen=True, slots=True)
 class Strategy:
-    """The frozen numbers of a run. `fixers` not empty means that no model is needed."""
+    """The frozen numbers of a run. With `fixers` no model is needed. `ci_reason` says why `ci_profile` is strict."""
 
     triage: Triage
     fixers: tuple[FixerCall, ...]
@@ -104,6 +105,8 @@ class Strategy:
     choices: tuple[Choice, ...]
     attempts: int
     approval_reason: str
+    ci_profile: CiProfile
+    ci_reason: str
     run_cap: int
     call_cap: int
     finish_reserve: int
@@ -143,6 +146,7 @@ def compile_strategy(ticket: Ticket, settings: Settings) -> Strategy:
     seen = triage(ticket)
     fixers = fixers_for(ticket.title, ticket.body)
     phases = _phases(seen, mechanical=bool(fixers))
+    ci_profile, ci_reason = _ci_profile(seen, settings.ci_profile)
     return Strategy(
         triage=seen,
         fixers=fixers,
@@ -150,6 +154,8 @@ def compile_strategy(ticket: Ticket, settings: Settings) -> Strategy:
         choices=() if fixers else choose(seen, settings.models),
         attempts=1 if fixers else ATTEMPTS.get(seen.category, 3),
         approval_reason="" if fixers and settings.approval != "always" else _approval(seen, settings.approval),
+        ci_profile=ci_profile,
+        ci_reason=ci_reason,
         run_cap=settings.max_cost,
         call_cap=settings.call_cap,
         finish_reserve=_finish_reserve(settings.max_cost, fixers),
@@ -191,6 +197,15 @@ def _phases(seen: Triage, *, mechanical: bool) -> tuple[PhasePlan, ...]:
         PhasePlan("T2 delivery", Kind.MONITOR, "there is no CI or deployment to watch"),
     )
     return framing + work + delivery
+
+
+def _ci_profile(seen: Triage, least: CiProfile) -> tuple[CiProfile, str]:
+    """The CI profile, and why it is strict."""
+    if least == "strict":
+        return "strict", "verify.profile says so"
+    if seen.high_risk:
+        return "strict", f"{seen.label} with {seen.risk} risk"
+    return ("strict", "work of critical importance") if seen.importance == "critical" else ("normal", "")
 
 
 def _approval(seen: Triage, rule: str) -> str:

@@ -119,6 +119,13 @@ def checks(run: Run) -> dict[str, str]:
     return found
 
 
+def ci_line(run: Run) -> str:
+    """Which CI profile the change is checked by and why; empty where the repository has no checks of its own."""
+    if not run.request.settings.commands.of("strict"):
+        return ""
+    return f"{run.compiled.ci_profile}{': ' if run.compiled.ci_reason else ''}{run.compiled.ci_reason}"
+
+
 def line(run: Run) -> dict[str, Any]:
     """The object that `ostler run --json` prints last. `cost_usd` is exact to the micro-dollar."""
     usage = run.ledger.usage

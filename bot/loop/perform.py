@@ -192,7 +192,7 @@ class Rooms:
         if run.changeset is None or run.baseline is None:
             raise BugError("a proof needs a changeset and a baseline")
         began = time.monotonic()
-        proof = self.place.prove(run.base_tree, run.changeset, run.baseline, run.request.settings)
+        proof = self.place.prove(run.base_tree, run.changeset, run.baseline, run.request.settings, run.compiled.ci_profile)
         return ProofRan(proof, time.monotonic() - began)
 
     def _proof_again(self, run: Run, effect: RepeatProof) -> ProofRepeated:
@@ -200,7 +200,7 @@ class Rooms:
             raise BugError("a proof needs its changeset")
         began, settings = time.monotonic(), run.request.settings
         baseline = self.place.check_base(run.base_tree, settings)
-        proof = self.place.prove(run.base_tree, run.changeset, baseline, settings)
+        proof = self.place.prove(run.base_tree, run.changeset, baseline, settings, run.compiled.ci_profile)
         return ProofRepeated(baseline, proof, time.monotonic() - began)
 
     def _audit_checks(self, run: Run, effect: RunAuditChecks) -> AuditChecksRan:

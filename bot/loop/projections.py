@@ -21,6 +21,7 @@ from bot.core.summary import (
     by_model,
     cache_line,
     changed_files,
+    ci_line,
     line,
     phase_rows,
     planted_line,
@@ -90,6 +91,7 @@ def _plan_values(run: Run) -> dict[str, Any]:
     choices = {choice.role: choice for choice in run.compiled.choices}
     return {
         "run": run,
+        "ci": ci_line(run),
         "digest": run.contract or contract_digest(run),
         "reviewer": choices.get(Role.PLAN_REVIEWER),
         "quote": quote(run),
@@ -103,6 +105,7 @@ def _values(run: Run, seconds: float) -> dict[str, Any]:
     values: dict[str, Any] = {
         "run": run,
         "note": run.request.settings.note,
+        "ci": ci_line(run) if run.strategy else "",
         "headline": headline(run, seconds),
         "budget": budget_line(run),
         "way_on": way_on(run),

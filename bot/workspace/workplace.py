@@ -27,7 +27,17 @@ from bot.core.events import RunRequested, WorkspaceReady
 from bot.core.flaky import NOT_REPEATED, Repeats, suspects
 from bot.core.guidance import Seen, advice, after
 from bot.core.policy import is_test, is_test_support, redact, steers_tests
-from bot.core.reports import Check, FileChange, FixerCall, FixerReport, Profile, SandboxReport, TestReport, Trial
+from bot.core.reports import (
+    Check,
+    CiProfile,
+    FileChange,
+    FixerCall,
+    FixerReport,
+    Profile,
+    SandboxReport,
+    TestReport,
+    Trial,
+)
 from bot.core.run import Run
 from bot.core.strategy import Settings
 from bot.core.ticket import Ticket
@@ -207,13 +217,14 @@ class Workplace:
             self._suites[tree] = report
         return report
 
-    def prove(self, base_tree: str, changeset: Changeset, baseline: CheckSet, settings: Settings) -> Proof:
+    def prove(self, base_tree: str, changeset: Changeset, baseline: CheckSet, settings: Settings, profile: CiProfile) -> Proof:
         """Checks and the whole suite on the result; its tests on the old sources; the old tests on its sources.
 
         Tests that failed on the base run there once more: one that fails only sometimes proves nothing by passing now.
         """
         chosen = self._in_time(base_tree, changeset, baseline)
-        checks, suite = self._checked(base_tree, changeset.tree, changeset.paths, settings, chosen)
+        own = settings.commands.of(profile)
+        checks, suite = self._checked(base_tree, changeset.tree, changeset.paths, settings, chosen, own)
         if chosen.left_out:
             suite = replace(suite, reason=f"{suite.reason}; {chosen.why}", left_out=chosen.left_out)
         proven = CheckSet(changeset.tree, checks, suite)
@@ -290,11 +301,13 @@ class Workplace:
         changed: Sequence[str],
         settings: Settings,
         chosen: Chosen = WHOLE,
+        own: Sequence[tuple[str, str]] = (),
     ) -> tuple[tuple[Check, ...], TestReport]:
-        """Checks and tests of `tree`, side by side, each on a copy of its own."""
+        """Checks, and those of the repository's `own`, beside tests of `tree`, each on a copy of its own."""
         with ThreadPoolExecutor(max_workers=1) as pool:
             head, base = self._copy(tree, "head"), self._copy(base_tree, "base")
-            checks = pool.submit(self.toolchain.checks, self._box, head, base, changed)
+            make = partial(self.toolchain.checks, own=own, own_seconds=settings.full_seconds)
+            checks = pool.submit(make, self._box, head, base, changed)
             report = self._tests(tree, "suite", settings, chosen)
             return checks.result(), report
 

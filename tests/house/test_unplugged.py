@@ -425,6 +425,18 @@ FEATURES = (
         "or (run.changeset is not None and diff_risk(run.changeset).high)",
         "",
         "test_audit.py::test_a_change_that_touches_what_is_risky_is_audited_twice_whatever_the_ticket_says",
+        "important work is checked strictly",
+        "bot/core/strategy.py",
+        'return ("strict", "work of critical importance") if seen.importance == "critical" else ("normal", "")',
+        'return ("normal", "")',
+        "test_verification.py::test_commands_of_the_repository_run_those_of_the_strict_profile_for_important_work_only[strict]",
+    ),
+    Feature(
+        "checks of the repository's own are made",
+        "bot/workspace/workplace.py",
+        "own = settings.commands.of(profile)",
+        "own = ()",
+        "test_verification.py::test_commands_of_the_repository_run_those_of_the_strict_profile_for_important_work_only[normal]",
     ),
 )
 

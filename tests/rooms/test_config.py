@@ -56,8 +56,8 @@ class TestWhatIsSaid:
         assert config.models.openai == Models().openai
         assert config.paths.allow == ("src/*", "tests/*")
         assert config.loop.max_turns == 12
-        assert (config.verify.tests, config.verify.commands) == (("tests", "-q"), Commands(types="npm run typecheck"))
-        said = parse_config(b"verify: {tests: make check, toolchain: make, report: out/*.xml}").verify.commands
+        assert (config.verify.tests, config.verify.said) == (("tests", "-q"), Commands(types="npm run typecheck"))
+        said = parse_config(b"verify: {tests: make check, toolchain: make, report: out/*.xml}").verify.said
         assert said == Commands(tests="make check", toolchain="make", report="out/*.xml")
         tier = config.prices[0].rates().tiers[0]
         assert (tier.input, tier.output, tier.cache_read, tier.cache_write_long) == (1_000_000, 2_500_000, 1_000_000, 2_000_000)
@@ -159,6 +159,11 @@ WRONG = {
     "no command and no list": (b"verify:\n  tests: {a: b}\n", 2, "verify.tests: a command, or a list"),
     "no such toolchain": (b"verify:\n  toolchain: cobol\n", 2, "verify.toolchain: Input should be '', 'python', 'node'"),
     "a command of two lines": (b"verify:\n  lint: |\n    a\n    b\n", 2, "verify.lint: one line of shell"),
+    "a check of a name that is taken": (b"verify:\n  commands:\n    strict: {lint: make}\n", 3, "strict.lint: small letters"),
+    "a check of two profiles": (
+        b"verify:\n  commands:\n    normal: {e2e: make}\n    strict:\n      e2e: make\n", 5, "strict.e2e: it is in the profile"
+    ),
+    "a check without a command": (b"verify: {commands: {normal: {e2e: ''}}}\n", 1, "normal.e2e: one line of shell"),
     "a number out of range": (b"verify:\n  quick_seconds: 0\n", 2, "verify.quick_seconds"),
     "a list at the top": (b"- version: 1\n", 1, "the file"),
     "a word at the top": (b"hello", 1, "the file"),
@@ -174,7 +179,7 @@ WRONG = {
     "a key that is a list": (b"version: 1\n? [a]\n: x\n", 2, ""),
     "a loop": (b"version: 1\npaths: &p\n  allow: *p\n", 3, ""),
     **WRONG_PRICES,
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", WRONG)

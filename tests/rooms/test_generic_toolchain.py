@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -26,7 +26,7 @@ AROUND = Surroundings(env={name: os.environ[name] for name in VARIABLES if name 
 AT = Path("/work/checkout")
 
 
-def look(box: Sandbox, root: Path, around: Surroundings = AROUND, **commands: str) -> Toolchain:
+def look(box: Sandbox, root: Path, around: Surroundings = AROUND, **commands: Any) -> Toolchain:
     return detect(root, names(root), AT, box=box, commands=Commands(**commands), around=around)
 
 

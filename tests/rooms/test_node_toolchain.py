@@ -31,7 +31,7 @@ def script(text: str, *depends: str) -> dict[str, str]:
     return {"package.json": package(scripts={"test": text}, devDependencies=dict.fromkeys(depends, "*"))}
 
 
-def look(box: Sandbox, root: Path, checkout: Path = FOLDER, **commands: str) -> NodeToolchain:
+def look(box: Sandbox, root: Path, checkout: Path = FOLDER, **commands: Any) -> NodeToolchain:
     found = detect(root, names(root), checkout, box=box, commands=Commands(**commands), around=AROUND)
     assert isinstance(found, NodeToolchain)
     return found

@@ -103,25 +103,38 @@ class Toolchain(ABC):
     commands: Commands
 
     def checks(
-        self, box: Sandbox, head: Path, base: Path, changed: Sequence[str], *, seconds: float = CHECK_SECONDS
+        self,
+        box: Sandbox,
+        head: Path,
+        base: Path,
+        changed: Sequence[str],
+        *,
+        seconds: float = CHECK_SECONDS,
+        own: Sequence[tuple[str, str]] = (),
+        own_seconds: float = TEST_SECONDS,
     ) -> tuple[Check, ...]:
-        """The mechanical checks on two materialised copies; `changed` are the paths that differ. Time is per command."""
+        """The mechanical checks on two materialised copies; `changed` are the paths that differ. Then those of `own`, name and
+        command, in their order. Time is per command."""
         pair = Pair(head, base, tuple(name for name in changed if (head / name).is_file() and not (head / name).is_symlink()))
-
-        def run(folder: Path, argv: Sequence[str], job: Mapping[str, Any] | None = None) -> tuple[Ran, Any]:
-            with out_folder(box) as out:
-                if job is not None:
-                    (out / "job.json").write_text(json.dumps(job))
-                ran = self.place.run(box, folder, argv, seconds, out=out, output_bytes=TOOL_OUTPUT)
-                ran = replace(ran, text=ran.text.replace(f"{self.place.at}/", ""))
-                return ran, plain_json(read_plain(out, "answer.json", TOOL_OUTPUT))
-
+        run = partial(self._run_tool, box, seconds)
         made: dict[tuple[str, ...], MakeChecks] = dict(self._checks(pair, run))
         for name in ("types", "lint", "build"):
             if command := getattr(self.commands, name):
                 made[name,] = partial(commanded, name, command, pair, run)
-        done = [check for make in made.values() for check in make()]
-        return tuple(sorted(done, key=lambda check: STAGES.index(check.name)))
+        done = sorted((check for make in made.values() for check in make()), key=lambda check: STAGES.index(check.name))
+        run = partial(self._run_tool, box, own_seconds)
+        return (*done, *(check for name, command in own for check in commanded(name, command, pair, run)))
+
+    def _run_tool(
+        self, box: Sandbox, seconds: float, folder: Path, argv: Sequence[str], job: Mapping[str, Any] | None = None
+    ) -> tuple[Ran, Any]:
+        """A `RunTool`, once sandbox and time are given."""
+        with out_folder(box) as out:
+            if job is not None:
+                (out / "job.json").write_text(json.dumps(job))
+            ran = self.place.run(box, folder, argv, seconds, out=out, output_bytes=TOOL_OUTPUT)
+            ran = replace(ran, text=ran.text.replace(f"{self.place.at}/", ""))
+            return ran, plain_json(read_plain(out, "answer.json", TOOL_OUTPUT))
 
     def run_tests(
         self,
@@ -196,7 +209,10 @@ def configured(profile: Profile, commands: Commands) -> Profile:
         said["tests"] = replace(said["tests"], reason=f"{said['tests'].reason}; verify.report says where its results are")
     runner = "command" if commands.tests else profile.test_runner
     mends = tuple(name for name in profile.mends if not getattr(commands, name, ""))
-    return replace(profile, test_runner=runner, stages=tuple(said[name] for name in STAGES if name in said), mends=mends)
+    own = [Stage(name, command, "verify.commands.normal says so") for name, command in commands.normal]
+    own += [Stage(name, command, "verify.commands.strict says so, in the CI profile strict") for name, command in commands.strict]
+    stages = (*(said[name] for name in STAGES if name in said), *own)
+    return replace(profile, test_runner=runner, stages=stages, mends=mends)
 
 
 @contextmanager
