@@ -17,6 +17,7 @@ from bot.config.environment import Settings
 from bot.config.prices import Price
 from bot.core.affected import CORE_FILES, FullRun
 from bot.core.budget import MICRO, Rates
+from bot.core.error_classes import OF_GATES, ErrorName, ErrorRow, unfit
 from bot.core.errors import BadInput, SetupError
 from bot.core.experience import Experience
 from bot.core.limits import AGENT, REFERENCE, KindBase, Override, Rules, Thresholds
@@ -79,13 +80,31 @@ class OwnCommands(Part):
         return self
 
 
+class OwnError(Part):
+    """A regular expression for lines of the repository's own tools, the class of error that such a line shows, and what is to be
+    said of it instead of the class's hint."""
+
+    pattern: str
+    name: ErrorName = Field(alias="class")
+    hint: str = Field(default="", max_length=200)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if why := unfit(self.pattern):
+            raise wrong(why, "pattern")
+        if self.name in OF_GATES:
+            raise wrong(f"{self.name} is found by no tool's words: choose another", "class")
+        return self
+
+
 class Verify(Part):
     """How a change is checked. What is left out is detected; `ostler doctor` shows what was.
 
     `tests` is a command, or a list of the files or ids that make up the suite of the detected runner; `report` is where a command
     leaves its results. `install` is named where packages are missing; it isn't run. `python` is an interpreter of the
     repository's own. `quarantine` names tests, as patterns of their ids, that come and go and are not to count. `commands` are
-    further checks, and `profile` says by which of them a change is checked at least.
+    further checks, and `profile` says by which of them a change is checked at least. `errors` say what lines of tools mean that
+    Ostler doesn't know.
     """
 
     toolchain: Literal["", "python", "node", "go", "rust", "maven", "gradle", "make"] = ""
@@ -104,6 +123,7 @@ class Verify(Part):
     core_files: tuple[str, ...] = CORE_FILES
     profile: CiProfile = "normal"
     commands: OwnCommands = OwnCommands()
+    errors: tuple[OwnError, ...] = Field(default=(), max_length=50)
 
     @field_validator("tests", mode="before")
     @classmethod
@@ -125,6 +145,7 @@ class Verify(Part):
             self.report,
             tuple(self.commands.normal.items()),
             tuple(self.commands.strict.items()),
+            tuple(ErrorRow(row.pattern, row.name, " ".join(row.hint.split())) for row in self.errors),
         )
 
     @property

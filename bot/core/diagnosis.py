@@ -17,6 +17,7 @@ PLACES = 4
 PLACE = re.compile(r"(?P<path>[\w.@/-]+\.\w{1,6})(?::|\(|: line )(?P<line>\d{1,7})")
 PLACE_BELOW = re.compile(r"\n\s*--> ")
 """Rust writes the place of an error into a line of its own."""
+Table = tuple[Pattern, ...]
 MORE = re.compile(r"^\.\.\. and \d+ more$")
 
 
@@ -32,26 +33,34 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """One class of errors: how often it was found, and the first words of the first of them."""
+    """One class of errors: how often it was found, and the first words of the first of them. `said` is what the repository says
+    about those that its own patterns told."""
 
     name: ErrorName
     count: int
     messages: tuple[str, ...]
+    said: str = ""
 
     @property
     def hint(self) -> str:
-        return CLASSES[self.name].hint
+        return self.said or CLASSES[self.name].hint
 
 
-def named(evidence: Evidence) -> ErrorName | None:
+def named(evidence: Evidence, table: Table = PATTERNS) -> ErrorName | None:
     """The class of a piece of evidence; None for output that says nothing.
 
     The words of a test never blame the machine: what it calls is the change's own doing.
     """
+    return _told(evidence, table)[0]
+
+
+def _told(evidence: Evidence, table: Table) -> tuple[ErrorName | None, str]:
+    """The class, and what the pattern that tells it says about it."""
     if evidence.known:
-        return evidence.known
-    found = [one for one in PATTERNS if one.regex.search(evidence.text) and _reads(one, evidence.source)]
-    return max(found, key=lambda one: one.specificity).name if found else SOURCES.get(evidence.source)
+        return evidence.known, ""
+    found = [one for one in table if one.found_in(evidence.text) and _reads(one, evidence.source)]
+    best = max(found, key=lambda one: one.specificity, default=None)
+    return (best.name, best.hint) if best else (SOURCES.get(evidence.source), "")
 
 
 def _reads(pattern: Pattern, source: str) -> bool:
@@ -60,13 +69,19 @@ def _reads(pattern: Pattern, source: str) -> bool:
     return source != "tests" or CLASSES[pattern.name].remedy != "stop"
 
 
-def diagnose(said: Iterable[Evidence]) -> tuple[Diagnosis, ...]:
+def diagnose(said: Iterable[Evidence], table: Table = PATTERNS) -> tuple[Diagnosis, ...]:
     """All classes found, the most frequent first, of those alike the one to mend first. What nothing tells is unknown."""
     found: dict[ErrorName, list[str]] = {}
+    hints: dict[ErrorName, list[str]] = {}
     for evidence in said:
-        if name := named(evidence):
+        name, hint = _told(evidence, table)
+        if name:
             found.setdefault(name, []).append(" ".join(evidence.text.split())[:MESSAGE])
-    rows = [Diagnosis(name, len(texts), tuple(texts[:MESSAGES])) for name, texts in found.items()]
+            hints.setdefault(name, []).append(hint)
+    rows = [
+        Diagnosis(name, len(texts), tuple(texts[:MESSAGES]), " ".join(dict.fromkeys(filter(None, hints[name]))))
+        for name, texts in found.items()
+    ]
     rows.sort(key=lambda row: (-row.count, CLASSES[row.name].order, row.name))
     return tuple(rows) or (Diagnosis("unknown", 1, ()),)
 
@@ -81,14 +96,14 @@ def of_output(text: str) -> tuple[Evidence, ...]:
     return tuple(Evidence("output", line) for line in PLACE_BELOW.sub(" --> ", text).splitlines() if line.strip())
 
 
-def of_check(check: Check) -> Iterator[Evidence]:
+def of_check(check: Check, table: Table = PATTERNS) -> Iterator[Evidence]:
     """What a failed check says. Findings stand one in a line; words of a command, which begin with its name, are its output."""
     lines = [line for line in check.detail.splitlines() if line.strip() and not MORE.match(line)]
     if not check.detail.startswith("`"):
         yield from (Evidence(check.name, line) for line in lines)
         return
     output = of_output(check.detail)
-    yield from output if any(map(named, output)) else (Evidence(check.name, lines[-1] if lines else ""),)
+    yield from output if any(named(one, table) for one in output) else (Evidence(check.name, lines[-1] if lines else ""),)
 
 
 def of_suite(report: TestReport, blamed: frozenset[str] | None = None) -> Iterator[Evidence]:
@@ -106,11 +121,11 @@ def blamed(report: TestReport, verdict: Verdict) -> frozenset[str]:
     return frozenset(failing(report) - {*verdict.preexisting, *verdict.flaky})
 
 
-def of_proof(baseline: CheckSet, proof: Proof, verdict: Verdict) -> tuple[Evidence, ...]:
+def of_proof(baseline: CheckSet, proof: Proof, verdict: Verdict, table: Table = PATTERNS) -> tuple[Evidence, ...]:
     """What a proof holds against a change: nothing that was so before it. What the verdict's words say of tests counts where the
     tests themselves say nothing."""
     base, head = baseline.tests, proof.head.tests
-    said = [one for check in proof.head.checks if check.outcome == "fail" for one in of_check(check)]
+    said = [one for check in proof.head.checks if check.outcome == "fail" for one in of_check(check, table)]
     if head.outcome != base.outcome or head.outcome != "error":
         said += of_suite(head, blamed(head, verdict))
     if proof.original:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
 from typing import Literal
 
 ErrorName = Literal[
@@ -18,9 +20,22 @@ ErrorName = Literal[
 ]  # fmt: skip
 """`unproven`: nothing shows that a bug is gone. `unmet`: the audit found something. `no_change`: an attempt left no change;
 `edit_format`: none of its edits fitted the files."""
+OF_GATES: frozenset[ErrorName] = frozenset(("unproven", "unmet", "no_change", "edit_format", "unknown"))
+"""Classes that no tool's words tell."""
 Remedy = Literal["mechanical", "targeted_fix", "test_fix", "resolve_conflict", "ask", "stop"]
 Language = Literal["python", "node", "go", "rust", "java", "any", "gate"]
 """Whose words a pattern reads; `gate` are Ostler's own."""
+OWN, OWN_LINE, OWN_LENGTH = 4, 200, 200
+"""Of a repository's patterns: how specific they are, how much of a line they see, how long they may be."""
+OPEN, CHOICES = 3, 10
+"""How many repeats without a near end (`*`, `+`, `{`), and how many choices (`?`, `|`), one of them may have: a search tries all
+ways to share the line out among them."""
+TOKENS = re.compile(
+    r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\(\?(?:P<\w+>|P=|[a-zA-Z-]*[:)]|[=!>]|<[=!])|\(|.",
+    re.DOTALL,
+)
+"""An expression's parts: what is escaped, a set of characters, the beginning of a group, any other character."""
+BEYOND = re.compile(r"\\[1-9]|\(\?P=|\(\?[a-z]*x[a-z]*[:)-]?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +49,27 @@ class ErrorClass:
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """A line in which `regex` is found is of class `name`, unless a more specific pattern is found there: 3 is a tool's own code
-    for it, 2 an exception's name, 1 a phrase."""
+    """A line in which `regex` is found is of class `name`, unless a more specific pattern is found there: 4 is a pattern of the
+    repository's, 3 a tool's own code, 2 an exception's name, 1 a phrase. `hint` stands for the class's where there is one."""
 
     regex: re.Pattern[str]
     name: ErrorName
     specificity: int
     language: Language
+    hint: str = ""
+
+    def found_in(self, text: str) -> bool:
+        """Whether it tells what `text` is; of a long one the repository's own patterns see the beginning."""
+        return self.regex.search(text, 0, OWN_LINE if self.specificity == OWN else len(text)) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorRow:
+    """A pattern of the repository's own as its configuration writes it."""
+
+    regex: str
+    name: ErrorName
+    hint: str = ""
 
 
 CLASSES: Mapping[ErrorName, ErrorClass] = {
@@ -193,3 +222,30 @@ PATTERNS: tuple[Pattern, ...] = (
     ),
 )  # fmt: skip
 """All patterns. Of two in one line the more specific one counts, of two alike the first."""
+
+
+@lru_cache(maxsize=16)
+def patterns(rows: tuple[ErrorRow, ...]) -> tuple[Pattern, ...]:
+    """All patterns and those of `rows`, which come first."""
+    return (*(Pattern(re.compile(row.regex), row.name, OWN, "any", row.hint) for row in rows), *PATTERNS)
+
+
+def unfit(regex: str) -> str:
+    """Why a repository's pattern is not taken; empty where it is. What may take a search past all bounds is not: a group that
+    repeats, a reference back, many repeats or choices."""
+    try:
+        compiled = re.compile(regex)
+    except (re.error, OverflowError, RecursionError) as error:
+        return f"it is no regular expression ({error})"
+    if len(regex) > OWN_LENGTH:
+        return f"it is longer than {OWN_LENGTH} characters"
+    if compiled.search(""):
+        return "it is found in every line"
+    parts = TOKENS.findall(regex)
+    if any(one == ")" and after in ("*", "+", "{") for one, after in pairwise(parts)):
+        return "it repeats a group, which can take for ever"
+    if any(BEYOND.fullmatch(one) for one in parts):
+        return "it refers back to a group, or ignores blanks"
+    if sum(one in ("*", "+", "{") for one in parts) > OPEN or sum(one in ("?", "|") for one in parts) > CHOICES:
+        return f"it has more than {OPEN} of * + {{ or more than {CHOICES} of ? |, which can take for ever"
+    return ""

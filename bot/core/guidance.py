@@ -36,8 +36,9 @@ def after(seen: Seen, found: Sequence[Diagnosis]) -> Seen:
     return Seen(tuple((name, count) for name, count in faded if count >= LEAST), seen.successes + 1)
 
 
-def advice(seen: Seen) -> tuple[str, ...]:
-    """A line for each class that reached its threshold."""
+def advice(seen: Seen, found: Sequence[Diagnosis] = ()) -> tuple[str, ...]:
+    """A line for each class that reached its threshold, in the repository's own words where `found` has some."""
+    hints = {name: CLASSES[name].hint for name in THRESHOLDS} | {row.name: row.hint for row in found}
     reached = [name for name, count in seen.counts if name in THRESHOLDS and count >= THRESHOLDS[name][0]]
     reached.sort(key=lambda name: (-THRESHOLDS[name][1], name))
-    return tuple(f"{name.replace('_', ' ')}: {CLASSES[name].hint}" for name in reached)
+    return tuple(f"{name.replace('_', ' ')}: {hints[name]}" for name in reached)

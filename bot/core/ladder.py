@@ -15,7 +15,7 @@ from bot.core.changeset import Changeset
 from bot.core.conversation import ToolResult, ToolUse
 from bot.core.diagnosis import Diagnosis, Evidence, blamed, diagnose, of_proof, order, places
 from bot.core.effects import RepeatProof
-from bot.core.error_classes import CLASSES, ErrorName
+from bot.core.error_classes import CLASSES, ErrorName, patterns
 from bot.core.errors import BugError
 from bot.core.machines import PhaseState, RunState
 from bot.core.phases import Kind
@@ -123,7 +123,7 @@ def rung_of(run: Run, choice: Choice) -> Rung:
 def set_back(run: Run, problems: tuple[str, ...]) -> Setback:
     """What the gate of the active phase holds against the last attempt."""
     said = _evidence(run, problems)
-    found = diagnose(said)
+    found = diagnose(said, patterns(run.request.settings.commands.errors))
     last = builds(run)[-1]
     ended = run.changeset or _base(run)
     borne = sum(bool(one.setback and one.setback.excused) for one in builds(run))
@@ -134,7 +134,7 @@ def set_back(run: Run, problems: tuple[str, ...]) -> Setback:
 
 def _evidence(run: Run, problems: tuple[str, ...]) -> tuple[Evidence, ...]:
     if run.phase.kind is Kind.VERIFY and run.baseline and run.proof and run.verdict:
-        return of_proof(run.baseline, run.proof, run.verdict)
+        return of_proof(run.baseline, run.proof, run.verdict, patterns(run.request.settings.commands.errors))
     if run.phase.kind is Kind.REVIEW:
         return tuple(Evidence("review", problem, "unmet") for problem in problems)
     return tuple(Evidence("gate", problem) for problem in problems)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from bot.core.error_classes import ErrorRow
+
 Op = Literal["add", "modify", "delete"]
 CheckOutcome = Literal["pass", "fail", "neutral"]
 CaseOutcome = Literal["passed", "failed", "error", "skipped"]
@@ -177,7 +179,7 @@ class Commands:
 
     `toolchain` is the one to take. `tests` is a whole suite, `report` a pattern of the JUnit files that it leaves, relative to
     the root. `install` is named to people and never run in the sandbox. `normal` and `strict` are further checks, each a name and
-    a command.
+    a command. `errors` say what the repository's own tools mean.
     """
 
     toolchain: str = ""
@@ -189,6 +191,7 @@ class Commands:
     report: str = ""
     normal: tuple[tuple[str, str], ...] = ()
     strict: tuple[tuple[str, str], ...] = ()
+    errors: tuple[ErrorRow, ...] = ()
 
     def of(self, profile: CiProfile) -> tuple[tuple[str, str], ...]:
         """The further checks of a CI profile: strict has those of normal too."""

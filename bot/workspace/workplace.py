@@ -21,7 +21,8 @@ from bot.core.affected import affected, sampled
 from bot.core.answers import AuditCheck
 from bot.core.changeset import Changeset
 from bot.core.conversation import Message, ToolResult, ToolUse
-from bot.core.diagnosis import diagnose, of_check, of_suite
+from bot.core.diagnosis import Table, diagnose, of_check, of_suite
+from bot.core.error_classes import patterns
 from bot.core.errors import BugError, PolicyError
 from bot.core.events import RunRequested, WorkspaceReady
 from bot.core.flaky import NOT_REPEATED, Repeats, suspects
@@ -411,7 +412,7 @@ class Workplace:
         elif chosen.why:
             lines.append(f"{'no' if chosen.nothing else 'all'} tests ran: {chosen.why}")
         lines += [f"- {case.id}: {case.message}" for case in report.failing[:FAILURES_SHOWN]]
-        lines += [f"guidance, {line}" for line in self._guidance(checks, report)]
+        lines += [f"guidance, {line}" for line in self._guidance(checks, report, patterns(settings.commands.errors))]
         if report.outcome in ("fail", "error"):
             lines += ["", report.output[-6_000:]]
         return Outcome("\n".join(lines))
@@ -427,12 +428,13 @@ class Workplace:
         narrowed = self.toolchain.narrows(changed)
         return Chosen((), changed, False, True, narrowed) if narrowed else WHOLE
 
-    def _guidance(self, checks: Sequence[Check], report: TestReport) -> tuple[str, ...]:
+    def _guidance(self, checks: Sequence[Check], report: TestReport, table: Table) -> tuple[str, ...]:
         """What to say of the classes of errors that come again and again in this session; what the base fails by is none."""
-        said = [one for check in checks if check.outcome == "fail" for one in of_check(check)]
+        said = [one for check in checks if check.outcome == "fail" for one in of_check(check, table)]
         said += of_suite(report, frozenset(failing(report) - self._failed_before))
-        self._seen = after(self._seen, diagnose(said) if said else ())
-        return advice(self._seen)
+        found = diagnose(said, table) if said else ()
+        self._seen = after(self._seen, found)
+        return advice(self._seen, found)
 
     def _shell(self, commands: list[str]) -> Outcome:
         """Commands in the sandbox, in the worktree itself. Each starts fresh: no background process outlives it."""

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.core.diagnosis import AROUND, Evidence, diagnose, named, of_check, of_output, of_proof, of_suite, order, places
-from bot.core.error_classes import CLASSES, PATTERNS, SOURCES
+from bot.core.error_classes import CLASSES, OWN_LENGTH, OWN_LINE, PATTERNS, SOURCES, ErrorRow, patterns, unfit
 from bot.core.flaky import Repeats
 from bot.core.reports import Check
 from bot.core.reports import TestCase as Case
@@ -164,3 +164,33 @@ def test_places_in_files_that_did_not_change_are_not_shown() -> None:
     found = diagnose([Evidence("types", "src/b.py:1: error: bad [assignment]")])
     assert places(found, changeset(change("src/a.py"))) == ()
     assert places(found, None) == ()
+
+
+@pytest.mark.parametrize(
+    ("regex", "why"),
+    [
+        ("a(", "no regular expression"),
+        ("a" * (OWN_LENGTH + 1), "longer"),
+        ("a*", "every line"),
+        ("(a+)+b", "repeats a group"),
+        ("(?:a|b){2,}c", "repeats a group"),
+        (r"(a)\1", "refers back"),
+        ("(?P<a>b)(?P=a)", "refers back"),
+        ("(?x) a ", "ignores blanks"),
+        ("a+b+c+d+", "more than"),
+        ("a?" * 11 + "b", "more than"),
+        (r"[)(]+\)+a(b)c+", ""),
+        ("(?i:error) E[0-9]+|(?<=x)y", ""),
+    ],
+)
+def test_a_pattern_of_a_repository_that_a_search_could_get_lost_in_is_not_taken(regex: str, why: str) -> None:
+    assert (why in unfit(regex)) if why else unfit(regex) == ""
+
+
+@given(st.sampled_from(LINES))
+def test_the_repositorys_pattern_counts_before_all_others_and_the_first_of_two(line: str) -> None:
+    own = patterns((ErrorRow("LEDGER", "value", "Balance the books."), ErrorRow("LEDGER-[0-9]+", "type")))
+    (row,) = diagnose(of_output(f"LEDGER-7 {line}"), own)
+    assert (row.name, row.count, row.hint) == ("value", 1, "Balance the books.")
+    far = Evidence("output", f"{line.ljust(OWN_LINE)}LEDGER-7")
+    assert named(far, own) == named(far)

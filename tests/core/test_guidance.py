@@ -27,6 +27,7 @@ def test_the_second_lint_error_brings_its_guidance_and_two_successes_take_it_awa
     twice = after(once, of("lint"))
     assert [line.partition(":")[0] for line in advice(twice)] == ["lint"]
     assert advice(after(twice, [])) == advice(twice)
+    assert advice(twice, [Diagnosis("lint", 1, (), "Ask Ada.")]) == ("lint: Ask Ada.",)
     assert advice(after(after(twice, []), [])) == ()
 
 

@@ -187,7 +187,7 @@ def test_exit_codes_are_those_of_the_code() -> None:
 def keys(model: type[BaseModel], before: str = "") -> Iterator[tuple[str, str]]:
     """Every key below `model` with its default, as the page writes it."""
     for name, field in model.model_fields.items():
-        yield from described(field, field.default, f"{before}{name}")
+        yield from described(field, field.default, f"{before}{field.alias or name}")
 
 
 def described(field: FieldInfo, value: Any, name: str) -> Iterator[tuple[str, str]]:

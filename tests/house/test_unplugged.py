@@ -268,8 +268,8 @@ FEATURES = (
     Feature(
         "guidance comes while a model works",
         "bot/workspace/workplace.py",
-        'lines += [f"guidance, {line}" for line in self._guidance(checks, report)]',
-        "self._guidance(checks, report)",
+        'lines += [f"guidance, {line}" for line in self._guidance(checks, report, patterns(settings.commands.errors))]',
+        "self._guidance(checks, report, patterns(settings.commands.errors))",
         "test_ladder.py::test_guidance_comes_with_the_second_lint_error_and_goes_with_two_successes",
     ),
     Feature(
@@ -430,6 +430,13 @@ FEATURES = (
         'return ("strict", "work of critical importance") if seen.importance == "critical" else ("normal", "")',
         'return ("normal", "")',
         "test_verification.py::test_commands_of_the_repository_run_those_of_the_strict_profile_for_important_work_only[strict]",
+    ),
+    Feature(
+        "a repository says what its tools' words mean",
+        "bot/core/error_classes.py",
+        'return (*(Pattern(re.compile(row.regex), row.name, OWN, "any", row.hint) for row in rows), *PATTERNS)',
+        "return PATTERNS",
+        "test_verification.py::test_what_the_repository_says_of_an_error_reaches_the_brief_and_the_report",
     ),
     Feature(
         "checks of the repository's own are made",

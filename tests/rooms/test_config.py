@@ -164,6 +164,9 @@ WRONG = {
         b"verify:\n  commands:\n    normal: {e2e: make}\n    strict:\n      e2e: make\n", 5, "strict.e2e: it is in the profile"
     ),
     "a check without a command": (b"verify: {commands: {normal: {e2e: ''}}}\n", 1, "normal.e2e: one line of shell"),
+    "a pattern that is none": (b"verify:\n  errors:\n    - {class: type, pattern: 'a('}\n", 3, "0.pattern: it is no regular"),
+    "a pattern that takes for ever": (b"verify: {errors: [{pattern: '(a+)+', class: type}]}\n", 1, "it repeats a group"),
+    "a class of the gate": (b"verify: {errors: [{pattern: a, class: unmet}]}\n", 1, "verify.errors.0.class: unmet is found by"),
     "a number out of range": (b"verify:\n  quick_seconds: 0\n", 2, "verify.quick_seconds"),
     "a list at the top": (b"- version: 1\n", 1, "the file"),
     "a word at the top": (b"hello", 1, "the file"),

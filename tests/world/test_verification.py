@@ -41,3 +41,21 @@ def test_commands_of_the_repository_run_those_of_the_strict_profile_for_importan
     assert "not blamed on the change, because the base ends with exit 127 too" in told.report
     changed = told.world.git("show", f"{told.result['head_sha']}:calc.py")
     assert ("# Another." in changed) is not strict
+
+
+LEDGER = """
+verify:
+  commands:
+    normal: {ledger: "grep -q '# One line' calc.py || exit 0; echo 'LEDGER-7: not in balance'; seq 400; exit 1"}
+  errors:
+    - {pattern: 'LEDGER-\\d+', class: value, hint: Balance the books.}
+    - {pattern: balance, class: type}
+"""
+
+
+def test_what_the_repository_says_of_an_error_reaches_the_brief_and_the_report(tmp_path: Path) -> None:
+    hint = "- value: Balance the books."
+    rules = [drafts(), approves(), *builds([SHORT], DONE, brief=hint), *builds([FIX, PROOF, LONG], DONE), audits()]
+    told = tell(tmp_path, rules, keys=ONE_HAND, files={**SMALL, ".github/ostler.yml": LEDGER})
+    assert is_done(told), told.said
+    assert "| 1 | first | claude-haiku-5-5 |  | failed: value |" in told.report

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from bot.core.diagnosis import named, of_output
+from bot.core.diagnosis import Table, named, of_output
+from bot.core.error_classes import PATTERNS
 from bot.core.reports import Check, Ran
 from bot.workspace.toolchains.checks import Finding, Pair, RunTool, finished, listed, news, said
 
@@ -16,7 +17,7 @@ TRIES = 20
 COUNTED = ("error", "warning")
 
 
-def commanded(name: str, command: str, pair: Pair, run: RunTool) -> tuple[Check, ...]:
+def commanded(name: str, command: str, pair: Pair, run: RunTool, table: Table = PATTERNS) -> tuple[Check, ...]:
     """What a command says. Exit 0 is a pass; else only what it finds anew, or doesn't fail by on the base, is blamed."""
     argv = ("/bin/sh", "-c", command)
     ran, _ = run(pair.head, argv)
@@ -28,7 +29,7 @@ def commanded(name: str, command: str, pair: Pair, run: RunTool) -> tuple[Check,
         found = news(head, base)
         detail = listed(found) or f"{len(head)} known findings, nothing new"
         return (finished(name, "fail" if found else "pass", detail, ran, argv),)
-    why = listed([str(row) for row in head or ()]) or f"`{command}`: {_words(ran)}"
+    why = listed([str(row) for row in head or ()]) or f"`{command}`: {_words(ran, table)}"
     if before.exit == 0:
         return (finished(name, "fail", why, ran, argv),)
     return (
@@ -36,9 +37,9 @@ def commanded(name: str, command: str, pair: Pair, run: RunTool) -> tuple[Check,
     )
 
 
-def _words(ran: Ran) -> str:
+def _words(ran: Ran, table: Table) -> str:
     """The lines that tell an error, which may stand far from the end; the last words where none is known."""
-    told = [evidence.text.strip() for evidence in of_output(ran.text) if named(evidence)]
+    told = [evidence.text.strip() for evidence in of_output(ran.text) if named(evidence, table)]
     return f"{ran.how}: {listed(told)}" if told else said(ran)
 
 

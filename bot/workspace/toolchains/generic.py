@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from bot.core.error_classes import patterns
 from bot.core.reports import Commands, Language, Profile, Ran, Stage, TestCase, TestReport, TestRunner
 from bot.workspace.sandbox import OUTPUT_BYTES, SAFE_PATH, Sandbox
 from bot.workspace.tiers import HOME, OUT, TOOLS
@@ -75,7 +76,7 @@ class GenericToolchain(Toolchain):
         for name in ("syntax", "types", "lint", "imports"):
             command = self.kind.checks.get(name, "") if self.kind else ""
             if command and not self.missing and pair.changed:
-                yield (name,), partial(commanded, name, command, pair, run)
+                yield (name,), partial(commanded, name, command, pair, run, patterns(self.commands.errors))
             else:
                 why = "no file changed" if command and not self.missing else self._why_not(name)
                 yield (name,), partial(neutral, name, why)

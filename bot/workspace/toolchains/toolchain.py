@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bot.core.error_classes import patterns
 from bot.core.reports import Check, Commands, Profile, Ran, Stage, TestCase, TestOutcome, TestReport
 from bot.workspace.sandbox import OUTPUT_BYTES, SAFE_PATH, Sandbox
 from bot.workspace.toolchains import suite_reports
@@ -116,14 +117,14 @@ class Toolchain(ABC):
         """The mechanical checks on two materialised copies; `changed` are the paths that differ. Then those of `own`, name and
         command, in their order. Time is per command."""
         pair = Pair(head, base, tuple(name for name in changed if (head / name).is_file() and not (head / name).is_symlink()))
-        run = partial(self._run_tool, box, seconds)
+        run, table = partial(self._run_tool, box, seconds), patterns(self.commands.errors)
         made: dict[tuple[str, ...], MakeChecks] = dict(self._checks(pair, run))
         for name in ("types", "lint", "build"):
             if command := getattr(self.commands, name):
-                made[name,] = partial(commanded, name, command, pair, run)
+                made[name,] = partial(commanded, name, command, pair, run, table)
         done = sorted((check for make in made.values() for check in make()), key=lambda check: STAGES.index(check.name))
         run = partial(self._run_tool, box, own_seconds)
-        return (*done, *(check for name, command in own for check in commanded(name, command, pair, run)))
+        return (*done, *(check for name, command in own for check in commanded(name, command, pair, run, table)))
 
     def _run_tool(
         self, box: Sandbox, seconds: float, folder: Path, argv: Sequence[str], job: Mapping[str, Any] | None = None
