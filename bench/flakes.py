@@ -156,7 +156,7 @@ def _of_kind(
         tree = workplace.worktree.changed(ready.base_tree, [changed])
         changeset = Changeset("bench", checkout.head, tree, workplace.worktree.changes(ready.base_tree, tree))
         baseline = workplace.check_base(ready.base_tree, settings)
-        proof = workplace.prove(ready.base_tree, changeset, baseline, settings, "normal")
+        proof = workplace.prove(ready.base_tree, changeset, baseline, settings)
         verdict = judge(baseline, proof, is_bug=False, insist_on_reproduction=False)
         told.append(Case(suite, kind, mutant, verdict.outcome, _single(baseline, proof), verdict.problems))
     return told

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 def rooms(folder: SessionFolder, checkout: Checkout, settings: Settings, config: RepoConfig, ask: Ask | None) -> Rooms:
     """The rooms of the session in `folder`."""
-    place = Workplace(folder.path, checkout, maps=state_dir(settings) / "coverage")
+    place = Workplace(folder.path, checkout, maps=state_dir(settings) / "coverage", earlier_runs=True)
     purse = shared_purse(settings, config, str(checkout.root)) or alone(config)
     return Rooms(pricing(config), purse, place, models(settings), ask, to_branch(place))
 

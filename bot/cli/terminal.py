@@ -83,8 +83,9 @@ def _said(moment: Moment) -> str:
 
 
 def _baseline(_: Run, event: BaselineRan) -> Line:
-    tests = event.checks.tests
-    return "baseline", f"tests {tests.outcome}: {tests.collected} collected, {len(tests.failing)} failing"
+    tests, taken = event.checks.tests, event.checks.taken
+    when = f" (taken from the run of {taken})" if taken else ""
+    return "baseline", f"tests {tests.outcome}: {tests.collected} collected, {len(tests.failing)} failing{when}"
 
 
 def _reply(run: Run, event: ModelReplied) -> Line:

@@ -23,7 +23,7 @@ class CoverageMap:
     `imported` are those that ran while a file was imported. `kept` are functions that may keep their results, each with what ran
     inside it: the next caller depends on that and doesn't run it. `opened` are files, and with a `/` at the end folders that
     were listed. What a process that `opaque` tests started ran is not known. `unseen` are files that were imported unnoticed.
-    `left` are tests for which there was no time: nothing is known of them.
+    `left` are tests for which there was no time: nothing is known of them. `functions` are all those of `files`.
     """
 
     tests: tuple[str, ...]
@@ -37,6 +37,7 @@ class CoverageMap:
     files: frozenset[str]
     unseen: frozenset[str]
     left: tuple[str, ...] = ()
+    functions: frozenset[Function] = frozenset()
 
     @property
     def all(self) -> int:
@@ -88,6 +89,7 @@ def _read(value: Any) -> CoverageMap:
         frozenset(_text(path) for path in value["files"]),
         frozenset(_text(path) for path in value["unseen"]),
         tuple(_text(name) for name in value["left"]),
+        frozenset(functions),
     )
 
 

@@ -8,17 +8,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from bot.core.coverage import Coverage
 from bot.core.flaky import NOT_REPEATED, Repeats, blame, quarantined, suspects
 from bot.core.reports import Check, TestReport
 
 
 @dataclass(frozen=True, slots=True)
 class CheckSet:
-    """Everything that ran on one tree."""
+    """Everything that ran on one tree. `taken` is when its tests ran, UTC, ISO 8601, where that was in an earlier run."""
 
     tree: str
     checks: tuple[Check, ...]
     tests: TestReport
+    taken: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class Proof:
     `head`: checks and full suite on the result. `original`: the base's own versions of changed test files, and of what
     steers the runner, on the result. `before`: the result's test files, and once more what failed on the base, on the base's
     sources: the same as the result with its source hunks reverted. The last two are None where there is nothing to run.
-    `repeats` and `original_repeats`: what got worse in `head` and in `original`, run again.
+    `repeats` and `original_repeats`: what got worse in `head` and in `original`, run again. `coverage` is None unless asked for.
     """
 
     head: CheckSet
@@ -36,6 +38,7 @@ class Proof:
     before: TestReport | None
     repeats: Repeats = NOT_REPEATED
     original_repeats: Repeats = NOT_REPEATED
+    coverage: Coverage | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,7 @@ from bot.core.events import (
     ToolsUsed,
     WorkspaceReady,
 )
+from bot.core.quality import measures_coverage
 from bot.core.recovery import MAX_TRIES, Billed, ErrorClass
 from bot.core.run import Run
 from bot.llm.model import Model, Request
@@ -192,7 +193,10 @@ class Rooms:
         if run.changeset is None or run.baseline is None:
             raise BugError("a proof needs a changeset and a baseline")
         began = time.monotonic()
-        proof = self.place.prove(run.base_tree, run.changeset, run.baseline, run.request.settings, run.compiled.ci_profile)
+        measures = measures_coverage(run) and not run.request.settings.repeat_proof  # the second proof is the one that counts
+        proof = self.place.prove(
+            run.base_tree, run.changeset, run.baseline, run.request.settings, profile=run.compiled.ci_profile, coverage=measures
+        )
         return ProofRan(proof, time.monotonic() - began)
 
     def _proof_again(self, run: Run, effect: RepeatProof) -> ProofRepeated:
@@ -200,7 +204,9 @@ class Rooms:
             raise BugError("a proof needs its changeset")
         began, settings = time.monotonic(), run.request.settings
         baseline = self.place.check_base(run.base_tree, settings)
-        proof = self.place.prove(run.base_tree, run.changeset, baseline, settings, run.compiled.ci_profile)
+        proof = self.place.prove(
+            run.base_tree, run.changeset, baseline, settings, profile=run.compiled.ci_profile, coverage=measures_coverage(run)
+        )
         return ProofRepeated(baseline, proof, time.monotonic() - began)
 
     def _audit_checks(self, run: Run, effect: RunAuditChecks) -> AuditChecksRan:

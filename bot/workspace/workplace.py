@@ -25,7 +25,7 @@ from bot.core.diagnosis import Table, diagnose, of_check, of_suite
 from bot.core.error_classes import patterns
 from bot.core.errors import BugError, PolicyError
 from bot.core.events import RunRequested, WorkspaceReady
-from bot.core.flaky import NOT_REPEATED, Repeats, suspects
+from bot.core.flaky import NOT_REPEATED, Repeats, blame, suspects
 from bot.core.guidance import Seen, advice, after
 from bot.core.policy import is_test, is_test_support, redact, steers_tests
 from bot.core.reports import (
@@ -42,7 +42,7 @@ from bot.core.reports import (
 from bot.core.run import Run
 from bot.core.strategy import Settings
 from bot.core.ticket import Ticket
-from bot.core.validation import CheckSet, Proof, failing
+from bot.core.validation import CheckSet, Proof, failing, passing
 from bot.workspace import generated
 from bot.workspace.checkout import Checkout
 from bot.workspace.context import excerpts, guide, listing
@@ -55,6 +55,7 @@ from bot.workspace.mending import mend
 from bot.workspace.repeating import repeated
 from bot.workspace.sandbox import Sandbox
 from bot.workspace.search import grep
+from bot.workspace.suites import MAX_AGAIN, WHOLE, Chosen, Suites
 from bot.workspace.toolchains import Surroundings, Toolchain, detect
 from bot.workspace.toolchains.reading import read_text
 from bot.workspace.trials import try_check
@@ -66,7 +67,6 @@ SHELLS = ("bash", "shell")
 SHELL_SECONDS = 120.0
 RESULT_CHARS = 16_000
 FAILURES_SHOWN = 10
-MAX_AGAIN = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,38 +78,25 @@ class Used:
     refused: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """Which tests run: `items` or those of the paths `related`, else all; `quick` with the short time limit. `coverage` says that
-    the items are a map's, and `why` what they were chosen by, or why all run. `left_out` tests don't run for lack of time."""
-
-    items: tuple[str, ...] = ()
-    related: tuple[str, ...] = ()
-    coverage: bool = False
-    quick: bool = False
-    why: str = ""
-    left_out: int = 0
-
-    @property
-    def nothing(self) -> bool:
-        """True where a map says that no test ran what changed."""
-        return self.coverage and self.quick and not self.items
-
-
-WHOLE = Chosen()
-
-
 class Workplace:
     """The files of one run. `folder` is the session's; nothing outside it is written but the branch that `deliver` makes, and
-    coverage maps in `maps`, which other runs use too."""
+    coverage maps in `maps`, which other runs use too. With `earlier_runs` their reports of the base's suite hold here too."""
 
-    def __init__(self, folder: Path, checkout: Checkout, *, maps: Path | None = None, deliver_to_checkout: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        checkout: Checkout,
+        *,
+        maps: Path | None = None,
+        earlier_runs: bool = False,
+        deliver_to_checkout: bool = True,
+    ) -> None:
         self._folder, self._checkout, self._to_checkout = folder, checkout, deliver_to_checkout
         self._worktree: Worktree | None = None
         self._toolchain: Toolchain | None = None
         self._versions: dict[str, bytes] = {}
-        self._suites: dict[str, TestReport] = {}
-        self._maps = Maps(maps or folder / "coverage")
+        self._ran_suites: Suites | None = None
+        self._maps, self._earlier = Maps(maps or folder / "coverage"), earlier_runs
         self._box = Sandbox(folder / "box")
         self._at = ""
         self._failed_before: set[str] = set()
@@ -176,12 +163,20 @@ class Workplace:
             raise BugError("the toolchain is used before it was detected")
         return self._toolchain
 
+    @property
+    def suites(self) -> Suites:
+        if self._ran_suites is None:
+            raise BugError("tests are run before the toolchain was detected")
+        return self._ran_suites
+
     def _detected(self, settings: Settings, known: str = "") -> Toolchain:
         files = self.worktree.files(self.worktree.base)
         self._versions = generated.version_modules(self._checkout.root, files)
         base = self._copy(self.worktree.tree_of(self.worktree.base), "base")
-        self._toolchain = _detect(base, files, self._checkout, self._box, settings, known)
-        return self._toolchain
+        self._toolchain = found = _detect(base, files, self._checkout, self._box, settings, known)
+        also = repr((self._box.report.tier, sorted(self._versions.items())))
+        self._ran_suites = Suites(self._box, found, self._copy, self._maps, earlier=self._earlier, also=also)
+        return found
 
     def _restore(self, tree: str) -> None:
         self.worktree.restore(tree)
@@ -198,49 +193,50 @@ class Workplace:
 
     def check_base(self, tree: str, settings: Settings) -> CheckSet:
         """Tests of the base. Its checks need no run of their own: those of the result are compared with it."""
-        report = self._recorded(tree, settings)
-        self._failed_before = failing(report)
-        return CheckSet(tree, (), report)
+        suite = self.suites.base(tree, settings)
+        self._failed_before = failing(suite.report)
+        return CheckSet(tree, (), suite.report, suite.taken)
 
-    def _recorded(self, tree: str, settings: Settings) -> TestReport:
-        """The whole suite, with notes of what each test runs where there are none of this tree yet."""
-        runtime = self.toolchain.profile.runtime
-        if (known := self._maps.load(tree, runtime)) and not known.left:
-            return self._tests(tree, "base", settings)
-        report, notes = self.toolchain.record(
-            self._box, self._copy(tree, "base"), selection=settings.tests, seconds=settings.full_seconds
-        )
-        known = self._maps.keep(tree, runtime, notes) if notes is not None else None
-        if known and known.left:
-            why = f"{report.reason}; {len(known.left):,} more were left out after {settings.full_seconds} s"
-            return replace(report, reason=why, left_out=len(known.left))
-        if report.outcome == "pass":
-            self._suites[tree] = report
-        return report
-
-    def prove(self, base_tree: str, changeset: Changeset, baseline: CheckSet, settings: Settings, profile: CiProfile) -> Proof:
+    def prove(
+        self,
+        base_tree: str,
+        changeset: Changeset,
+        baseline: CheckSet,
+        settings: Settings,
+        *,
+        profile: CiProfile = "normal",
+        coverage: bool = False,
+    ) -> Proof:
         """Checks and the whole suite on the result; its tests on the old sources; the old tests on its sources.
 
         Tests that failed on the base run there once more: one that fails only sometimes proves nothing by passing now.
+        With `coverage` it is measured what share of the sources tests run.
         """
         chosen = self._in_time(base_tree, changeset, baseline)
+        unmeasured = self.suites.unmeasured(base_tree, changeset.paths, chosen) if coverage else ""
+        if coverage and not unmeasured:
+            chosen = replace(chosen, recorded=True)
         own = settings.commands.of(profile)
         checks, suite = self._checked(base_tree, changeset.tree, changeset.paths, settings, chosen, own)
         if chosen.left_out:
             suite = replace(suite, reason=f"{suite.reason}; {chosen.why}", left_out=chosen.left_out)
         proven = CheckSet(changeset.tree, checks, suite)
         original, repeats = self._original(base_tree, changeset, baseline, settings)
+        before = self._before(base_tree, changeset, baseline, settings)
+        if before and failing(baseline.tests) & passing(before):
+            self.suites.distrust(base_tree)
         return Proof(
             proven,
             original,
-            self._before(base_tree, changeset, baseline, settings),
+            before,
             self._repeats(base_tree, changeset.tree, baseline.tests, suite, settings),
             repeats,
+            self.suites.coverage(base_tree, changeset.tree, self._sources, unmeasured) if coverage else None,
         )
 
     def _in_time(self, base_tree: str, changeset: Changeset, baseline: CheckSet) -> Chosen:
         """The whole suite; where its base did not end in time, what ran what changed and a sample of the rest."""
-        known = self._maps.load(base_tree, self.toolchain.profile.runtime) if baseline.tests.left_out else None
+        known = self.suites.known(base_tree) if baseline.tests.left_out else None
         if known is None:
             return WHOLE
         found = affected(known, changeset.files, self._sources(changeset.tree))
@@ -261,9 +257,13 @@ class Workplace:
         """What got worse from `base` to `now`, which is a run of `tree`, run again on both."""
 
         def run(which: str, files: tuple[str, ...]) -> TestReport:
-            return self._tests(which, "again", settings, Chosen(files), afresh=True)
+            return self.suites.run(which, "again", settings, Chosen(files), afresh=True)
 
-        return repeated(suspects(base, now, settings.quarantine), partial(run, tree), partial(run, base_tree))
+        found = suspects(base, now, settings.quarantine)
+        repeats = repeated(found, partial(run, tree), partial(run, base_tree))
+        if any(blame(name, base, now, repeats) != "worse" for name in found):
+            self.suites.distrust(base_tree)
+        return repeats
 
     def _original(
         self, base_tree: str, changeset: Changeset, baseline: CheckSet, settings: Settings
@@ -274,7 +274,7 @@ class Workplace:
         if not old and not runner:
             return None, NOT_REPEATED
         mixed = self.worktree.overlay(changeset.tree, base_tree, (*old, *runner))
-        report = self._tests(mixed, "original", settings, Chosen(() if runner else old))
+        report = self.suites.run(mixed, "original", settings, Chosen(() if runner else old))
         return report, self._repeats(base_tree, mixed, baseline.tests, report, settings)
 
     def _before(self, base_tree: str, changeset: Changeset, baseline: CheckSet, settings: Settings) -> TestReport | None:
@@ -285,7 +285,7 @@ class Workplace:
         if not new and not again:
             return None
         mixed = self.worktree.overlay(base_tree, changeset.tree, [change.path for change in support])
-        return self._tests(mixed, "before", settings, Chosen((*new, *again)))
+        return self.suites.run(mixed, "before", settings, Chosen((*new, *again)))
 
     def try_checks(self, base_tree: str, tree: str, checks: Sequence[AuditCheck], settings: Settings) -> tuple[Trial, ...]:
         """An auditor's checks, each on a fresh copy of the base and of the result."""
@@ -309,36 +309,8 @@ class Workplace:
             head, base = self._copy(tree, "head"), self._copy(base_tree, "base")
             make = partial(self.toolchain.checks, own=own, own_seconds=settings.full_seconds)
             checks = pool.submit(make, self._box, head, base, changed)
-            report = self._tests(tree, "suite", settings, chosen)
+            report = self.suites.run(tree, "suite", settings, chosen)
             return checks.result(), report
-
-    def _tests(
-        self,
-        tree: str,
-        name: str,
-        settings: Settings,
-        chosen: Chosen = WHOLE,
-        *,
-        afresh: bool = False,
-    ) -> TestReport:
-        """Run tests on a copy of `tree`. The whole suite runs once for each tree, as its id says that the files are the same;
-        `afresh` runs it again all the same."""
-        if chosen.nothing:
-            return TestReport("neutral", (), 0, chosen.why)
-        whole = not chosen.items and not chosen.related
-        if whole and not afresh and tree in self._suites:
-            return self._suites[tree]
-        report = self.toolchain.run_tests(
-            self._box,
-            self._copy(tree, name),
-            selection=chosen.items or settings.tests,
-            related=chosen.related,
-            coverage=chosen.coverage,
-            seconds=settings.quick_seconds if chosen.quick else settings.full_seconds,
-        )
-        if whole and report.outcome == "pass":
-            self._suites[tree] = report
-        return report
 
     # --- changes ---
 
@@ -422,7 +394,7 @@ class Workplace:
         changed, files = tuple(change.path for change in changes), self.worktree.files(tree)
         if why := settings.full_run.reason(changed, files):
             return Chosen(why=why)
-        if changed and (known := self._maps.load(base_tree, self.toolchain.profile.runtime)):
+        if changed and (known := self.suites.known(base_tree)):
             found = affected(known, changes, self._sources(tree))
             return Chosen(why=found.why) if found.everything else Chosen(found.items, (), True, True, found.why)
         narrowed = self.toolchain.narrows(changed)

@@ -7,6 +7,7 @@ from typing import Literal
 
 import pytest
 
+from bot.core.coverage import Coverage
 from bot.core.findings import Finding, Severity
 from bot.core.machines import RunState
 from bot.core.quality import allowance, quality
@@ -15,7 +16,8 @@ from bot.core.session import SessionState
 from bot.core.settling import view
 from bot.core.step import step
 from bot.core.strategy import Settings
-from tests.core.play import MODELS, TICKETS, ready, request
+from bot.core.validation import Proof
+from tests.core.play import MODELS, TICKETS, checks, ready, request, suite
 
 SECURITY = TICKETS[2]
 STATE = SessionState(9, 42, "issue-42-3f9a1c2b_20261121_113431", 5, "ada", "ostler/issue-42-x-3f9a1c2b")
@@ -55,6 +57,21 @@ def test_security_work_is_allowed_half_as_much() -> None:
     usual, security = (run_with("normal", text, 0, 0) for text in (TICKETS[0], SECURITY))
     assert allowance(usual) == 8
     assert allowance(security) <= allowance(usual) // 2
+
+
+@pytest.mark.parametrize(("strictness", "level"), [("lenient", "ok"), ("normal", "ok"), ("strict", "needs review")])
+def test_coverage_that_falls_by_more_than_two_points_asks_for_review_where_that_is_strict(
+    strictness: Literal["lenient", "normal", "strict"], level: str
+) -> None:
+    def measured(coverage: Coverage, majors: int = 0) -> str:
+        proof = Proof(checks(suite({})), None, None, coverage=coverage)
+        return quality(replace(run_with(strictness, TICKETS[0], majors, 0), proof=proof))[0]
+
+    assert measured(Coverage((90, 100), (879, 1000))) == level
+    assert measured(Coverage((90, 100), (88, 100))) == "ok"
+    assert measured(Coverage((90, 100), (95, 100))) == "ok"
+    assert measured(Coverage(why="nobody looked")) == "ok"
+    assert measured(Coverage((90, 100), (1, 100)), 1) == ("needs review" if strictness == "lenient" else "blocked")
 
 
 def test_the_same_finding_twice_counts_once() -> None:

@@ -439,6 +439,20 @@ FEATURES = (
         "test_verification.py::test_what_the_repository_says_of_an_error_reaches_the_brief_and_the_report",
     ),
     Feature(
+        "coverage that fell asks for review",
+        "bot/core/quality.py",
+        "if coverage and coverage.drop > DROP:",
+        "if False:",
+        "test_verification.py::test_what_tests_no_longer_run_is_told_and_asks_for_review_where_the_gate_is_strict[strict]",
+    ),
+    Feature(
+        "a base that is known is not tested again",
+        "bot/workspace/suites.py",
+        "suite = self._maps.suite(tree, environment) if environment else None",
+        "suite = None",
+        "test_verification.py::test_the_suite_of_a_base_that_is_known_does_not_run_again",
+    ),
+    Feature(
         "checks of the repository's own are made",
         "bot/workspace/workplace.py",
         "own = settings.commands.of(profile)",

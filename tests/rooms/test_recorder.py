@@ -14,7 +14,7 @@ import pytest
 
 from bot.core.affected import Affected, affected
 from bot.core.coverage_map import CoverageMap, read_map
-from bot.core.reports import NO_BLOB, FileChange
+from bot.core.reports import NO_BLOB, FileChange, TestReport
 from bot.workspace.maps import Maps
 from bot.workspace.sandbox import Sandbox
 from bot.workspace.toolchains import recorder
@@ -216,10 +216,16 @@ def test_data():
 CHILD = "tests/test_outside.py::test_child"
 
 
+def recorded(box: Sandbox, root: Path) -> tuple[TestReport, bytes | None]:
+    made = look(box, root).record(box, root, seconds=60)
+    assert made is not None
+    return made
+
+
 @pytest.fixture(scope="module")
 def known(box: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> CoverageMap:
     root = put(tmp_path_factory.mktemp("tree") / "t", FILES)
-    report, notes = look(box, root).record(box, root, seconds=60)
+    report, notes = recorded(box, root)
     assert (report.outcome, report.collected) == ("pass", 18), report.output
     assert notes is not None
     made = read_map(json.loads(notes))
@@ -321,15 +327,6 @@ def test_only_what_is_chosen_is_run(box: Sandbox, tmp_path: Path, known: Coverag
     assert {case.id for case in report.cases} == {*found.items}
 
 
-def test_a_suite_that_the_recorder_breaks_is_run_without_it(box: Sandbox, tmp_path: Path) -> None:
-    root = put(
-        tmp_path / "t",
-        {"test_a.py": "import builtins, os\nif hasattr(builtins, '__ostler_ran__'):\n    os._exit(9)\ndef test_a(): pass\n"},
-    )
-    report, notes = look(box, root).record(box, root, seconds=60)
-    assert (report.outcome, notes) == ("pass", None)
-
-
 def test_tests_for_which_there_is_no_time_are_named(tmp_path: Path) -> None:
     text = "def test_a(): pass\ndef test_b(): pass\ndef test_c(): pass\n"
     root, out = put(tmp_path / "t", {"test_a.py": text, "pytest.ini": "[pytest]\n"}), put(tmp_path / "out", {})
@@ -358,7 +355,7 @@ def test_a_repository_behind_a_link_is_seen(tmp_path: Path) -> None:
 
 def test_maps_are_kept_by_tree_and_interpreter(box: Sandbox, tmp_path: Path, known: CoverageMap) -> None:
     root, maps = put(tmp_path / "t", {"test_a.py": "def test_a(): pass\n"}), Maps(tmp_path / "maps")
-    _, notes = look(box, root).record(box, root, seconds=60)
+    _, notes = recorded(box, root)
     assert notes is not None
     assert maps.load(TREE, "python") is None
     made = maps.keep(TREE, "python", notes)

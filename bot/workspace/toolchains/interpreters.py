@@ -17,6 +17,7 @@ from bot.workspace.toolchains.reading import read_text
 
 SECONDS = 30.0
 CHECK = "import sys, importlib; [importlib.import_module(name) for name in sys.argv[1:]]; print(*sys.version_info[:2])"
+PACKAGES = ("lib*/python3*/site-packages", "lib*/python3*/dist-packages", "local/lib*/python3*/dist-packages")
 VENV_NAMES = (".venv", "venv", "env")
 
 
@@ -143,6 +144,16 @@ def _ours_does(found: Interpreter, wanted: Wanted) -> bool:
         return False
     origins = [spec.origin if (spec := importlib.util.find_spec(name)) else None for name in wanted.modules]
     return all(origin and any(Path(origin).is_relative_to(folder) for folder in found.readonly) for origin in origins)
+
+
+def installed(found: Interpreter) -> tuple[tuple[str, int], ...]:
+    """The interpreter and the packages beside it, each with when it last changed. A package that is installed, updated or removed
+    changes its entry; an edit within one does not."""
+    there = {found.python.resolve()}
+    for folder in found.readonly:
+        for packages in (path for pattern in PACKAGES for path in folder.glob(pattern)):
+            there.update(packages.iterdir())
+    return tuple(sorted((str(path), path.stat().st_mtime_ns) for path in there if path.exists() and path.name != "__pycache__"))
 
 
 def has_module(box: Sandbox, found: Interpreter, module: str) -> bool:

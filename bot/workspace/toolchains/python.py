@@ -85,18 +85,19 @@ class PythonToolchain(Toolchain):
 
     def record(
         self, box: Sandbox, folder: Path, *, selection: tuple[str, ...] = (), seconds: float = TEST_SECONDS
-    ) -> tuple[TestReport, bytes | None]:
+    ) -> tuple[TestReport, bytes | None] | None:
         if self.commands.tests or self.profile.test_runner != "pytest":
-            return self.run_tests(box, folder, selection=selection, seconds=seconds), None
+            return None
         chosen = tuple(item for item in selection if not item.startswith("-"))
-        report, notes = self._with(
+        return self._with(
             box, folder, lambda out: self._test_command((*recorder.recording(out, OUT, seconds), *chosen)), seconds * SLOWER
         )
-        if report.outcome == "error" and not report.timed_out:  # it may be the recorder that the suite does not bear
-            return self.run_tests(box, folder, selection=selection, seconds=seconds), None
-        if report.outcome == "fail" and not report.left_out:  # or a test of it
-            return self.run_tests(box, folder, selection=selection, seconds=seconds), notes
-        return report, notes
+
+    def environment(self) -> str:
+        """The interpreter, what is installed for it, and how the sandbox shows it."""
+        return repr(
+            (self.place, self.commands, self.profile.test_runner, self.test_paths, interpreters.installed(self.interpreter))
+        )
 
     def _with(
         self, box: Sandbox, folder: Path, command: Callable[[Path], tuple[str, ...]], seconds: float
