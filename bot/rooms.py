@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from bot.config import VENDORS, RepoConfig, Settings
 from bot.core.budget import MICRO, Rates
 from bot.core.effects import Deliver
-from bot.core.events import Delivered
+from bot.core.events import BaseMoved, Delivered
 from bot.core.experience import Experience
 from bot.core.record import taught
 from bot.core.run import Run
@@ -76,10 +76,10 @@ def accounts(settings: Settings) -> Accounts:
 def to_branch(place: Workplace) -> Publish:
     """Delivery to a branch of the checkout that `place` works for."""
 
-    def publish(run: Run, effect: Deliver) -> Delivered:
-        return Delivered(
-            effect.branch, place.deliver(effect.tree, run.request.base_sha, effect.branch, effect.message, utc_now())
-        )
+    def publish(run: Run, effect: Deliver) -> Delivered | BaseMoved:
+        if moved := place.follow(run, effect.branch):
+            return moved
+        return Delivered(effect.branch, place.deliver(effect.tree, run.base_sha, effect.branch, effect.message, utc_now()))
 
     return publish
 

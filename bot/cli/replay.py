@@ -13,9 +13,19 @@ from rich.markup import escape
 
 from bot.cli.run import repo_config
 from bot.config import load_settings
-from bot.core.effects import AskPerson, Effect, SendCall
+from bot.core.effects import AskPerson, Deliver, Effect, SendCall
 from bot.core.errors import SetupError
-from bot.core.events import Answered, BudgetRaised, CallFailed, Event, ModelReplied, OverrunAccepted, RoomFailed, RunRequested
+from bot.core.events import (
+    Answered,
+    BaseMoved,
+    BudgetRaised,
+    CallFailed,
+    Event,
+    ModelReplied,
+    OverrunAccepted,
+    RoomFailed,
+    RunRequested,
+)
 from bot.core.run import Run
 from bot.core.summary import line
 from bot.llm.model import Model, Reply
@@ -75,9 +85,12 @@ def _execute(records: Sequence[Record], run: Run, repository: Path) -> Run:
             pricing(config), alone(config), workplace, _models(records), ask, to_branch(workplace), sleep=lambda _: None
         )
         left = Counter(_answered(records))
+        tips = iter([record.item.base_sha for record in records if isinstance(record.item, BaseMoved)])
 
         def perform(state: Run, effect: Effect) -> Event | None:
             left[type(effect)] -= 1
+            if isinstance(effect, Deliver) and (tip := next(tips, None)):
+                return workplace.move(state, tip)
             return rooms.perform(state, effect) if left[type(effect)] >= 0 else None  # the record ends here
 
         driver = Driver(journal, perform, rooms.here)

@@ -73,7 +73,7 @@ def _of(name: str) -> Rollback:
     run, _, _ = fold(read_records(folder.journal_path))
     if run is None or not run.branch or not run.head_sha:
         raise BadInput(f"{folder.id} delivered no branch: there is nothing to roll back.")
-    delivery = Delivery(folder.id, run.branch, run.request.base_sha, run.head_sha)
+    delivery = Delivery(folder.id, run.branch, run.base_sha, run.head_sha)
     return Rollback(Checkout.open(Path(folder.metadata().repository)), delivery)
 
 

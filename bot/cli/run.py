@@ -82,7 +82,8 @@ def run(
     if not fixers_for(ticket.title, ticket.body):
         warm(settings.models[0].vendor)
         warn_of_old_prices(settings, config)
-    request = RunRequested(folder.id, "run-01", ticket, checkout.head, settings, secrets.token_hex(6))
+    nonce, base_branch = secrets.token_hex(6), checkout.branch or ""
+    request = RunRequested(folder.id, "run-01", ticket, checkout.head, settings, nonce, base_branch=base_branch)
     journal = Journal(folder.journal_path, utc_now)
     room = rooms(folder, checkout, environment, config, None if as_json else asker())
     driver = Driver(journal, room.perform, room.here, [watcher(quiet=as_json)])
@@ -187,7 +188,9 @@ def finish(environment: Settings, folder: SessionFolder, driver: Driver, workpla
     """Drive to the end or to a gate, write what people read, and say how it stands."""
     state = driver.drive()
     seconds = (datetime.now(UTC) - datetime.fromisoformat(folder.metadata().started_at)).total_seconds()
-    patch = workplace.worktree.patch(state.base_tree, state.changeset.tree) if state.changeset and state.changeset.files else b""
+    patch, change = b"", state.changeset
+    if change and change.files:
+        patch = workplace.worktree.patch(workplace.worktree.tree_of(change.base_sha), change.tree)
     for problem in project(folder, state, patch=patch, at=utc_now(), seconds=seconds):
         print(f"ostler: {problem}", file=sys.stderr)
     if state.over:

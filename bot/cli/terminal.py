@@ -15,6 +15,7 @@ from bot.core.effects import AskPerson, PriceCall, RunBaseline, RunFixers, RunPr
 from bot.core.events import (
     Answered,
     BaselineRan,
+    BaseMoved,
     CallFailed,
     ChangesetTaken,
     Delivered,
@@ -103,6 +104,12 @@ def _proof(run: Run, _: ProofRan) -> Line | None:
     return "proof", f"{run.verdict.outcome}: {len(run.verdict.reproduced)} tests fail before and pass after{_problems(run)}"
 
 
+def _moved(run: Run, event: BaseMoved) -> Line:
+    told = f"{run.request.base_branch} is at {event.base_sha[:12]} now"
+    in_conflict = len(event.conflicts) + len(event.unmergeable)
+    return "base", f"{told}: {len(event.both)} files changed by both, {in_conflict} in conflict"
+
+
 _LINES: dict[type[Any], Callable[[Run, Any], Line | None]] = {
     WorkspaceReady: lambda _, event: ("workspace", f"{event.profile.language}, sandbox {event.sandbox.tier}"),
     BaselineRan: _baseline,
@@ -112,6 +119,7 @@ _LINES: dict[type[Any], Callable[[Run, Any], Line | None]] = {
     ToolsUsed: _tools,
     ChangesetTaken: lambda _, event: ("changeset", f"{len(event.changeset.files)} files, {short(event.changeset.digest)}"),
     ProofRan: _proof,
+    BaseMoved: _moved,
     Delivered: lambda _, event: ("delivered", f"{event.branch} at {event.head_sha[:12]}"),
 }
 

@@ -15,6 +15,7 @@ from bot.core.errors import BugError
 from bot.core.events import AuditChecksRan, ModelReplied
 from bot.core.findings import Finding, merge
 from bot.core.flow import begins, go_back, pass_gate, to_gate
+from bot.core.ladder import author, builds
 from bot.core.mutants import Mutant, draw, mutant
 from bot.core.opinions import Claim, claims, key_of, to_run, united, weighed
 from bot.core.phases import Kind, Role
@@ -32,11 +33,14 @@ AGED = "aged:"
 
 @begins(Kind.REVIEW)
 def begin_review(run: Run) -> Step:
-    """A fixer's own before and after report is evidence enough; a model's work is audited by another model."""
+    """A fixer's own before and after report is evidence enough; a model's work is audited by another model. What git alone put
+    onto a new base is the change that was audited."""
+    if builds(run)[-1].rung == "rebase" and not run.compiled.fixers:
+        return pass_gate(to_gate(run), "the change that was audited, on another base")
     run = replace(run, documents=replace(run.documents, opinions=(), audit=None))
     if not run.compiled.fixers:
         chosen = next(choice for choice in run.compiled.choices if choice.role is Role.AUDITOR)
-        return ask(run.with_phase(replace(run.phase, choice=apart(chosen, run.request.settings.models, _author(run).model))))
+        return ask(run.with_phase(replace(run.phase, choice=apart(chosen, run.request.settings.models, author(run).model))))
     evidence = tuple(f"{report.fixer}: {report.before} before, {report.after} after" for report in run.fixer_reports)
     tests = run.verdict.outcome if run.verdict else "neutral"
     verdicts = (
@@ -45,11 +49,6 @@ def begin_review(run: Run) -> Step:
     )
     audit = Audit(verdicts, (), ("no model looked at this change: it is a deterministic fixer's",))
     return pass_gate(to_gate(replace(run, documents=replace(run.documents, audit=audit))))
-
-
-def _author(run: Run) -> Choice:
-    """The model that made the change."""
-    return next(phase.choice for phase in reversed(run.phases) if phase.kind is Kind.IMPLEMENT and phase.choice)
 
 
 @reads(Kind.REVIEW)
@@ -79,7 +78,7 @@ def other_auditor(run: Run, first: Choice) -> Choice | None:
     """Who audits besides `first`: somebody where the risk is high, if there is another model that may."""
     if not looked_at_twice(run):
         return None
-    return second_auditor(first, run.request.settings.models, _author(run).model)
+    return second_auditor(first, run.request.settings.models, author(run).model)
 
 
 def _heard(run: Run) -> Step:

@@ -14,8 +14,9 @@ from bot.core.errors import BugError
 from bot.core.events import ChangesetTaken, FixersRan, ModelReplied, ToolsUsed
 from bot.core.findings import Finding, merge
 from bot.core.flow import begins, close_tier, fail, go_back, go_on, insert, pass_gate, skip_rest, to_gate
-from bot.core.ladder import failed_models, most_attempts, refused_edits, rung_of
+from bot.core.ladder import author, failed_models, most_attempts, refused_edits, rung_of
 from bot.core.machines import PhaseState, RunState
+from bot.core.moving import unresolved
 from bot.core.phases import Kind, Role
 from bot.core.policy import check, remarks
 from bot.core.run import Run, Step
@@ -27,7 +28,11 @@ CUT_OFF = "Your answer was cut off at its length limit. Go on with smaller steps
 def begin(run: Run) -> Step:
     """Mechanical first; a model gets a fresh conversation with a brief, never a failed one's transcript."""
     if fixers := run.compiled.fixers or run.phase.fixers:
-        return run.with_phase(replace(run.phase, rung="mechanical")), (RunFixers(run.tree, fixers),)
+        return run.with_phase(replace(run.phase, rung=run.phase.rung or "mechanical")), (RunFixers(run.tree, fixers),)
+    if run.phase.rung == "rebase":
+        return run, (TakeChangeset(run.tree),)
+    if run.phase.rung == "conflict":
+        return ask(run.with_phase(replace(run.phase, choice=available(run, author(run)))))
     default = next(choice for choice in run.compiled.choices if choice.role is Role.BUILDER)
     failed, ledger, attempts = failed_models(run), run.ledger, most_attempts(run) - run.attempt + 1
     share = Fraction(ledger.committed, ledger.run_cap) if ledger.run_cap else Fraction(0)
@@ -82,7 +87,9 @@ def changeset_taken(run: Run, event: ChangesetTaken) -> Step:
     """One bad entry, or one try to write where nobody may, refuses the whole changeset."""
     if event.changeset.tree != run.tree:
         raise BugError("the changeset is another tree's")
-    settings, changeset = run.request.settings, event.changeset
+    settings, changeset, rung = run.request.settings, event.changeset, run.phase.rung
+    if rung == "conflict" and (left := unresolved(run, changeset)):
+        return left
     tried = tuple(
         Finding("policy", "major", "path", path, "a write outside the repository's files was tried")
         for path in dict.fromkeys(run.refused)
@@ -90,7 +97,8 @@ def changeset_taken(run: Run, event: ChangesetTaken) -> Step:
     landing = check(changeset, denied=settings.denied_paths, allowed=settings.allowed_paths)
     cheats = cheats_in(changeset, lifted(run), [case.message for case in run.baseline.tests.failing] if run.baseline else ())
     refusals = (*tried, *landing, *(cheat for cheat in cheats if cheat.severity == "major"))
-    run = to_gate(replace(run, changeset=changeset, findings=merge(refusals, cheats, remarks(changeset))))
+    audited = tuple(finding for finding in run.findings if finding.source == "auditor") if rung == "rebase" else ()
+    run = to_gate(replace(run, changeset=changeset, findings=merge(refusals, cheats, remarks(changeset), audited)))
     if refusals:
         told = "; ".join(f"{finding.place}: {finding.claim}" for finding in refusals[:5])
         return fail(run, RunState.DONE_FAILED_POLICY_VIOLATION, f"the whole changeset is refused: {told}")
@@ -105,6 +113,8 @@ def lifted(run: Run) -> Lifted:
 
 
 def _nothing_changed(run: Run) -> Step:
+    if run.phase.rung == "rebase" and not run.compiled.fixers:
+        return _nothing_left(run, "the new base has the change already")
     if not run.compiled.fixers:
         refused = refused_edits(run.phase)
         why = (
@@ -116,7 +126,11 @@ def _nothing_changed(run: Run) -> Step:
     if left := [f"{report.fixer}: {report.detail}" for report in run.fixer_reports if report.after]:
         why = f"the fixer changed nothing, and what it found is still there ({'; '.join(left)})"
         return fail(run, RunState.DONE_FAILED_REQUIRES_HUMAN_REVIEW, why)
+    return _nothing_left(run, "the fixer found nothing to change")
+
+
+def _nothing_left(run: Run, why: str) -> Step:
     tier = run.phase.tier
-    run = run.phase_moved(PhaseState.COMPLETE, reason="the fixer found nothing to change")
+    run = run.phase_moved(PhaseState.COMPLETE, reason=why)
     run = skip_rest(run.moved(RunState.SNAPSHOT_CREATED).moved(RunState.PHASE_QUEUEING), "nothing was changed")
     return go_on(close_tier(replace(run, outcome="nothing to change"), tier))

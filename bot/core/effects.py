@@ -116,7 +116,7 @@ class AskPerson:
 
 @dataclass(frozen=True, slots=True)
 class Deliver:
-    """Commit `tree` and put it on the branch. Answer: `Delivered`."""
+    """Commit `tree` and put it on the branch. Answer: `Delivered`, or `BaseMoved` where it is not made for what is there now."""
 
     room: ClassVar[str] = "delivery"
     tree: str

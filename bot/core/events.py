@@ -9,7 +9,7 @@ from bot.core.budget import Left, Rates, Usage
 from bot.core.changeset import Changeset
 from bot.core.conversation import Block, ToolResult
 from bot.core.recovery import Billed, ErrorClass
-from bot.core.reports import FixerReport, Profile, SandboxReport, Trial
+from bot.core.reports import Conflict, FixerReport, Profile, SandboxReport, Trial
 from bot.core.strategy import Settings
 from bot.core.ticket import Ticket
 from bot.core.validation import CheckSet, Proof
@@ -18,7 +18,8 @@ from bot.core.validation import CheckSet, Proof
 @dataclass(frozen=True, slots=True)
 class RunRequested:
     """A door accepted a ticket. `nonce` marks outside text in prompts, so that it cannot end its own block. `branch` is the
-    branch to deliver to; empty means one named after the ticket."""
+    branch to deliver to; empty means one named after the ticket. `base_branch` is the one that `base_sha` was the tip of, where
+    the run follows it."""
 
     session: str
     run: str
@@ -27,6 +28,7 @@ class RunRequested:
     settings: Settings
     nonce: str
     branch: str = ""
+    base_branch: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +206,23 @@ class Delivered:
 
 
 @dataclass(frozen=True, slots=True)
+class BaseMoved:
+    """Nothing was delivered: the branch that the run began from is at the commit `base_sha` by now, with the tree `base_tree`.
+
+    `tree` is the change put onto it, with conflict markers in the files of `conflicts`. `both` are the files that both changed,
+    `unmergeable` those in conflict that markers cannot show, `reserved` those that the branch changed and only a person may.
+    """
+
+    base_sha: str
+    base_tree: str
+    tree: str
+    both: tuple[str, ...] = ()
+    conflicts: tuple[Conflict, ...] = ()
+    unmergeable: tuple[str, ...] = ()
+    reserved: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class RoomFailed:
     """A room could not do what an effect said."""
 
@@ -263,6 +282,7 @@ Event = (
     | Resumed
     | AllowanceGiven
     | Delivered
+    | BaseMoved
     | RoomFailed
     | JobBegan
     | JobEnded

@@ -100,13 +100,16 @@ def insert(
     *,
     brief: tuple[str, ...],
     fixers: tuple[FixerCall, ...] = (),
+    rung: str = "",
     reason: str = "",
 ) -> Run:
     """New phases of `kinds` right behind `phase`; what else is said is the build's."""
     at = [one.id for one in run.phases].index(phase.id) + 1
     new = [Phase(f"p{len(run.phases) + n:02}", phase.tier, kind, origin=phase.id) for n, kind in enumerate(kinds, 1)]
     built = [
-        replace(one, brief=brief, fixers=fixers, reason=reason, began=run.changeset) if one.kind is Kind.IMPLEMENT else one
+        replace(one, brief=brief, fixers=fixers, rung=rung, reason=reason, began=run.changeset)
+        if one.kind is Kind.IMPLEMENT
+        else one
         for one in new
     ]
     return replace(run, phases=(*run.phases[:at], *built, *run.phases[at:]))

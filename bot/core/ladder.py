@@ -24,7 +24,7 @@ from bot.core.run import Phase, Run
 from bot.core.selection import Choice, ModelClass, ModelId
 from bot.core.setback import Setback, best, fingerprint, stuck, worse
 
-Rung = Literal["first", "mechanical", "reflection", "other family", "stronger class", "simplify"]
+Rung = Literal["first", "mechanical", "reflection", "other family", "stronger class", "simplify", "rebase", "conflict"]
 SIMPLIFY_AFTER = 3
 """Failures in a row after which the next attempt begins anew, with the smallest change that would do."""
 EXCUSED: frozenset[ErrorName] = frozenset(("edit_format", "timeout"))
@@ -82,6 +82,11 @@ def builds(run: Run) -> tuple[Phase, ...]:
     return tuple(phase for phase in run.phases if phase.kind is Kind.IMPLEMENT and phase.state is not PhaseState.QUEUED)
 
 
+def author(run: Run) -> Choice:
+    """The model that made the change."""
+    return next(phase.choice for phase in reversed(run.phases) if phase.kind is Kind.IMPLEMENT and phase.choice)
+
+
 def most_attempts(run: Run) -> int:
     """How many attempts models get: those of the category, and the smallest change where there is time for that."""
     attempts = run.compiled.attempts
@@ -89,13 +94,13 @@ def most_attempts(run: Run) -> int:
 
 
 def setbacks(run: Run) -> tuple[Setback, ...]:
-    """All setbacks, in order."""
-    return tuple(one.setback for one in builds(run) if one.setback)
+    """All setbacks on the present base, in order."""
+    return tuple(one.setback for one in builds(run) if one.setback and one.setback.changeset.base_sha == run.base_sha)
 
 
 def failures(run: Run) -> tuple[Setback, ...]:
     """The setbacks of models that count as theirs."""
-    return tuple(one.setback for one in builds(run) if one.setback and not one.fixers and not one.setback.excused)
+    return tuple(one.setback for one in builds(run) if one.setback and one.is_attempt and not one.setback.excused)
 
 
 def failed_models(run: Run) -> list[ModelId]:
@@ -149,7 +154,7 @@ def _failing(run: Run, said: Iterable[Evidence], problems: tuple[str, ...]) -> I
 
 
 def _base(run: Run) -> Changeset:
-    return Changeset(run.request.session, run.request.base_sha, run.base_tree, ())
+    return Changeset(run.request.session, run.base_sha, run.base_tree, ())
 
 
 def judged(run: Run, problems: tuple[str, ...]) -> Run:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from bot.core.effects import PrepareWorkspace, RunBaseline
 from bot.core.errors import BadInput, BugError
 from bot.core.events import BaselineRan, RoomFailed, RunRequested, StopRequested, WorkspaceReady
-from bot.core.flow import fail, go_on
+from bot.core.flow import BEGINNINGS, fail, go_on
 from bot.core.machines import PhaseState, RunState
 from bot.core.minutes import charged, held
 from bot.core.run import Phase, Run, Step, Tier
@@ -59,8 +59,13 @@ def _planned(run: Run, strategy: Strategy) -> Run:
 
 
 def baseline_ran(run: Run, event: BaselineRan) -> Step:
-    _expect(run, RunState.RUN_CREATED)
-    return go_on(replace(run, baseline=event.checks).moved(RunState.PHASE_QUEUEING))
+    """The first phase begins; where the base moved, the proof that needs the new one's."""
+    if event.checks.tree != run.base_tree:
+        raise BugError("the baseline is another tree's")
+    run = replace(run, baseline=event.checks)
+    if run.state is RunState.RUN_CREATED:
+        return go_on(run.moved(RunState.PHASE_QUEUEING))
+    return BEGINNINGS[run.phase.kind](run.worked(event.seconds))
 
 
 def room_failed(run: Run, event: RoomFailed) -> Step:

@@ -56,6 +56,9 @@ SECRETS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     )
 )
 
+MARKER = re.compile(r"(?:<{7}|>{7}) |={7}\r?$")
+"""Lines that git writes around what it could not merge."""
+
 PROTECTED = "this file decides over CI, reviewers, git or how Python starts, and only a person may change it"
 
 
@@ -114,6 +117,16 @@ def check(changeset: Changeset, *, denied: tuple[str, ...] = (), allowed: tuple[
         if not any(finding.place == change.path for finding in found):
             found += _content_findings(change)
     return tuple(found)
+
+
+def marked(changeset: Changeset, before: Changeset) -> tuple[str, ...]:
+    """The files of `changeset` with conflict markers that neither their base nor the state `before` has."""
+    ours = {change.path: frozenset((decoded(change.after) or "").split("\n")) for change in before.files}
+    return tuple(
+        change.path
+        for change in changeset.files
+        if any(MARKER.match(line) and line not in ours.get(change.path, ()) for _, line in added_lines(change))
+    )
 
 
 def remarks(changeset: Changeset) -> tuple[Finding, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from bot.core.effects import Deliver, RepeatProof, RunProof
+from bot.core.effects import Deliver, RepeatProof, RunBaseline, RunProof
 from bot.core.errors import BugError
 from bot.core.events import Delivered, ProofRan, ProofRepeated
 from bot.core.findings import Finding, merge
@@ -23,6 +23,9 @@ CONVENTIONAL = re.compile(r"(feat|fix|docs|style|refactor|perf|test|build|ci|cho
 
 @begins(Kind.VERIFY)
 def begin_verify(run: Run) -> Step:
+    """A base that moved is looked at like the first one."""
+    if run.baseline is None or run.baseline.tree != run.base_tree:
+        return run, (RunBaseline(run.base_tree),)
     return stopped_for_tokens(run) or (run, (RunProof(run.tree),))
 
 
@@ -61,7 +64,7 @@ def _judged(run: Run, baseline: CheckSet, proof: Proof) -> tuple[Run, Verdict]:
     )
     notes = tuple(Finding("harness", "minor", "verification", "changeset", note) for note in verdict.notes)
     problems = tuple(Finding("test", "major", f"verify:{p[:80]}", "changeset", p) for p in verdict.problems)
-    kept = tuple(finding for finding in run.findings if finding.source == "policy")
+    kept = tuple(finding for finding in run.findings if finding.source in ("policy", "auditor"))
     return replace(run, proof=proof, verdict=verdict, findings=merge(kept, problems, notes)), verdict
 
 

@@ -49,7 +49,7 @@ def outcomes(run: Run) -> tuple[Outcome, ...]:
     seen = run.compiled.triage if run.strategy else None
     found: list[Outcome] = []
     for at, phase in enumerate(run.phases):
-        if seen is None or phase.kind is not Kind.IMPLEMENT or phase.choice is None:
+        if seen is None or not phase.is_attempt or phase.choice is None:
             continue
         held = _held(run.phases[at + 1 :])
         if held is not None:

@@ -43,6 +43,17 @@ class FileChange:
 
 
 @dataclass(frozen=True, slots=True)
+class Conflict:
+    """A file whose lines both sides of a merge changed: as it was, with the change, and on the branch. A long version is cut; one
+    that is not there is empty."""
+
+    path: str
+    base: str
+    ours: str
+    theirs: str
+
+
+@dataclass(frozen=True, slots=True)
 class Commit:
     """One line of history. `when` is the author date, ISO 8601 with offset."""
 

@@ -14,7 +14,7 @@ from bot.core.changeset import Changeset, canonical
 from bot.core.conversation import Conversation
 from bot.core.effects import Effect
 from bot.core.errors import BugError
-from bot.core.events import JobBegan, JobLost, RunRequested, WorkspaceReady
+from bot.core.events import BaseMoved, JobBegan, JobLost, RunRequested, WorkspaceReady
 from bot.core.findings import Finding
 from bot.core.machines import PhaseState, RunState, TierState
 from bot.core.phases import Kind
@@ -25,6 +25,9 @@ from bot.core.setback import Setback
 from bot.core.standing import DAY
 from bot.core.strategy import Strategy
 from bot.core.validation import CheckSet, Proof, Verdict
+
+MOVING = ("rebase", "conflict")
+"""Rungs of a build phase that puts a change onto a base that moved: git alone, or a model where both changed the same lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,11 @@ class Phase:
     fixers: tuple[FixerCall, ...] = ()
     began: Changeset | None = None
     setback: Setback | None = None
+
+    @property
+    def is_attempt(self) -> bool:
+        """Whether a model does the work of the ticket in it: not what tools make, nor what puts finished work onto a new base."""
+        return self.kind is Kind.IMPLEMENT and not self.fixers and self.rung not in MOVING
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +144,8 @@ class Run:
 
     `tree` is git's id of the worktree as it should be; whoever resumes puts the files back to it. `pending` is the effect whose
     answer is still to come. `contract` is the digest that the plan passed its gate with: a budget raised later does not
-    change what was approved. `left` are vendors that were given up because they did not answer or their quota was short.
-    `allowance` is what the App lets it spend, where an App does.
+    change what was approved. `moves` are the bases that the change was put onto since. `left` are vendors that were given up
+    because they did not answer or their quota was short. `allowance` is what the App lets it spend, where an App does.
     """
 
     request: RunRequested
@@ -164,6 +172,7 @@ class Run:
     branch: str = ""
     head_sha: str = ""
     pull: int = 0
+    moves: tuple[BaseMoved, ...] = ()
     jobs: tuple[JobBegan, ...] = ()
     lost: tuple[JobLost, ...] = ()
     overruns: tuple[Overrun, ...] = ()
@@ -191,15 +200,20 @@ class Run:
         return self.strategy
 
     @property
+    def base_sha(self) -> str:
+        """The commit that the change is made against."""
+        return self.moves[-1].base_sha if self.moves else self.request.base_sha
+
+    @property
     def base_tree(self) -> str:
         if self.workspace is None:
             raise BugError("the base is asked for before the worktree stands")
-        return self.workspace.base_tree
+        return self.moves[-1].base_tree if self.moves else self.workspace.base_tree
 
     @property
     def attempt(self) -> int:
-        """How many build phases have begun that count as attempts: no tools', and none that failed by no fault of the model's."""
-        begun = [p for p in self.phases if p.kind is Kind.IMPLEMENT and p.state is not PhaseState.QUEUED and not p.fixers]
+        """How many attempts have begun, without those that failed by no fault of the model's."""
+        begun = [phase for phase in self.phases if phase.is_attempt and phase.state is not PhaseState.QUEUED]
         return sum(not (phase.setback and phase.setback.excused) for phase in begun)
 
     @property

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from bot.core import auditing, building, calling, framing, minutes, opening, proving, spending
+from bot.core import auditing, building, calling, framing, minutes, moving, opening, proving, spending
 from bot.core.effects import (
     AskPerson,
     Deliver,
@@ -31,6 +31,7 @@ from bot.core.events import (
     Answered,
     AuditChecksRan,
     BaselineRan,
+    BaseMoved,
     BudgetRaised,
     CallFailed,
     CallPriced,
@@ -72,6 +73,7 @@ _HANDLERS: dict[type[Any], Callable[[Run, Any], Step]] = {
     ProofRepeated: proving.proof_repeated,
     AuditChecksRan: auditing.checks_ran,
     Delivered: proving.delivered,
+    BaseMoved: moving.base_moved,
     RoomFailed: opening.room_failed,
     JobBegan: minutes.job_began,
     JobEnded: minutes.job_ended,
@@ -92,7 +94,7 @@ _ANSWERS: dict[type[Any], tuple[type[Any], ...]] = {
     RepeatProof: (ProofRepeated,),
     RunAuditChecks: (AuditChecksRan,),
     AskPerson: (Answered,),
-    Deliver: (Delivered,),
+    Deliver: (Delivered, BaseMoved),
 }
 """What may answer each effect, apart from a `RoomFailed` that names it."""
 _UNASKED = (Answered, BudgetRaised, OverrunAccepted, Resumed, AllowanceGiven, StopRequested, JobBegan, JobEnded, JobLost)

@@ -135,7 +135,7 @@ def line(run: Run) -> dict[str, Any]:
         "run_state": str(run.state),
         "outcome": run.outcome or (run.waiting.text if run.waiting else ""),
         "branch": run.branch or None,
-        "base_sha": run.request.base_sha,
+        "base_sha": run.base_sha,
         "head_sha": run.head_sha or None,
         "changeset_digest": run.changeset.digest if run.changeset and run.changeset.files else None,
         "plan_digest": run.waiting.digest if run.waiting and run.waiting.digest else None,

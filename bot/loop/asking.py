@@ -118,6 +118,8 @@ def _values(run: Run, stage: Stage, diff: Diff) -> dict[str, Any]:
         "findings": tuple(finding for finding in run.findings if finding.source != "auditor"),
         "phase": run.phase,
         "brief": brief(run),
+        "conflicts": run.moves[-1].conflicts if run.phase.rung == "conflict" else (),
+        "base_branch": run.request.base_branch,
         "stage": stage,
         "schema": wire.compact(schema_of(stage.answer)) if stage.answer else "",
         "reviewer": REVIEWERS.get(run.compiled.triage.category, REVIEWER),

@@ -31,6 +31,7 @@ from bot.core.events import (
     Answered,
     AuditChecksRan,
     BaselineRan,
+    BaseMoved,
     CallFailed,
     CallPriced,
     ChangesetTaken,
@@ -57,8 +58,8 @@ Price = Callable[[str, str], Rates]
 Ask = Callable[[Run, AskPerson], Answered | None]
 """Puts a contract before a person; None when they will decide later."""
 
-Publish = Callable[[Run, Deliver], Delivered]
-"""Puts the result where people find it."""
+Publish = Callable[[Run, Deliver], Delivered | BaseMoved]
+"""Puts the result where people find it, unless what it is made for moved on."""
 
 
 class Purse(Protocol):
@@ -187,7 +188,7 @@ class Rooms:
 
     def _changeset(self, run: Run, effect: TakeChangeset) -> ChangesetTaken:
         files = self.place.worktree.changes(run.base_tree, effect.tree)
-        return ChangesetTaken(Changeset(run.request.session, run.request.base_sha, effect.tree, files))
+        return ChangesetTaken(Changeset(run.request.session, run.base_sha, effect.tree, files))
 
     def _proof(self, run: Run, effect: RunProof) -> ProofRan:
         if run.changeset is None or run.baseline is None:
@@ -214,7 +215,7 @@ class Rooms:
         trials = self.place.try_checks(run.base_tree, effect.tree, effect.checks, run.request.settings)
         return AuditChecksRan(trials, time.monotonic() - began)
 
-    def _deliver(self, run: Run, effect: Deliver) -> Delivered:
+    def _deliver(self, run: Run, effect: Deliver) -> Delivered | BaseMoved:
         if self.publish is None:
             raise BugError("there is nowhere to deliver to")
         return self.publish(run, effect)

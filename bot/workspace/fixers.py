@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from bot.core.errors import BadInput, SetupError
 from bot.core.reports import FixerReport, Ran
 from bot.workspace.git import Worktree
+from bot.workspace.merging import revert
 from bot.workspace.sandbox import Sandbox, own_interpreter
 from bot.workspace.sweep import remove
 from bot.workspace.toolchains.python_checks import ruff_rows
@@ -180,7 +181,7 @@ def _revert(bench: Bench, args: tuple[str, ...]) -> Outcome:
     if len(args) != 1:
         raise BadInput("revert takes one commit id")
     command = ("git", "revert", "--no-commit", args[0])
-    tree = bench.worktree.revert(args[0])
+    tree = revert(bench.worktree, args[0])
     if tree is None:
         return Outcome(command, 1, 1, f"{args[0]} does not come out cleanly: later changes touch the same lines")
     bench.worktree.restore(tree)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,7 +29,6 @@ NAME = "Ostler"
 MAIL = "ostler@users.noreply.github.com"
 MOST_CHANGES, MOST_BYTES = 2_000, 20_000_000
 """What a changeset may have before its contents are read. The policy refuses far less, and then says why file by file."""
-HEX = re.compile(r"[0-9a-f]{4,40}")
 
 # Droppings of tools that no repository wants in a commit, also where its .gitignore doesn't say so.
 DROPPINGS = ("__pycache__/", "*.py[co]", ".pytest_cache/", ".mypy_cache/", ".ruff_cache/", ".hypothesis/", ".coverage")
@@ -90,6 +88,11 @@ class Worktree:
         for lock in (folder / "git").glob("*.lock"):
             lock.unlink()
         return cls(folder, head.read_text().strip())
+
+    def moved(self, base: str) -> Worktree:
+        """The same files, begun from another commit."""
+        (self.git_dir / "HEAD").write_text(f"{base}\n")
+        return Worktree(self.folder, base)
 
     # --- files in and out ---
 
@@ -176,13 +179,15 @@ class Worktree:
     # --- making ---
 
     def commit(self, tree: str, parent: str, message: str, when: str) -> str:
-        """A commit by Ostler; the same arguments give the same id. `when` is ISO 8601 with an offset."""
+        """A commit by Ostler; the same arguments give the same id. `when` is ISO 8601 with an offset. The first commit has
+        no `parent`: an empty one."""
         moment = datetime.fromisoformat(when)
         if moment.tzinfo is None:
             raise BugError(f"a commit date needs an offset: {when}")
         date = f"@{int(moment.timestamp())} {moment.strftime('%z')[:5]}"
         who = dict(_identities(date))
-        return self._word("commit-tree", tree, "-p", parent, "-F", "-", data=message.encode(), env=who)
+        parents = ("-p", parent) if parent else ()
+        return self._word("commit-tree", tree, *parents, "-F", "-", data=message.encode(), env=who)
 
     def overlay(self, tree_a: str, tree_b: str, paths: Iterable[str]) -> str:
         """`tree_a` with the given paths (files or folders) as they are in `tree_b`, removed where `tree_b` lacks them."""
@@ -207,35 +212,6 @@ class Worktree:
             self._git("read-tree", base_tree, index=index)
             self._git("update-index", "-z", "--add", "--replace", "--index-info", index=index, data=b"\0".join([*lines, b""]))
             return self._word("write-tree", index=index)
-
-    def revert(self, commit: str) -> str | None:
-        """The tree of the present files without what `commit` did (of a merge: what it brought); None on a conflict.
-
-        Raises SetupError when the commit, or in a shallow clone its parent, isn't here. `restore` the answer to use it.
-        """
-        if not HEX.fullmatch(commit):
-            raise SetupError(f"{commit!r} is no commit id; give 4 to 40 hex digits")
-        sha = self._word("rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}", ok=(0, 1, 128))
-        if not sha:
-            raise SetupError(
-                f"commit {commit} is not in this checkout, or its short id is ambiguous; fetch it or give the full id"
-            )
-        parents = self._word("rev-list", "--parents", "-1", sha).split()[1:]
-        if not parents and (self.git_dir / "shallow").exists():
-            raise SetupError(f"the parent of {commit} is not in this shallow checkout; run `git fetch --unshallow`")
-        before = self.tree_of(parents[0]) if parents else self._word("mktree", data=b"")
-        return self.merge(self.tree_of(sha), self.snapshot(), before)
-
-    def merge(self, base: str, ours: str, theirs: str) -> str | None:
-        """The tree of a three-way merge of trees, None on a conflict.
-
-        merge-tree finds the base by ancestry, so the trees get made-up commits.
-        """
-        when = "2000-01-01T00:00:00+00:00"
-        root = self._word("commit-tree", base, "-m", "base", env=dict(_identities(f"@{946684800} +0000")))
-        left, right = (self.commit(tree, root, "side", when) for tree in (ours, theirs))
-        done = self._git("merge-tree", "--write-tree", "-z", left, right, ok=(0, 1))
-        return done.stdout.split(b"\0")[0].decode() if done.returncode == 0 else None
 
     def deliver(self, checkout: Checkout, commit: str, branch: str, *, replaces: str = NO_BLOB) -> None:
         """Make refs/heads/<branch> in the user's repository point at `commit`; HEAD, index and files stay untouched.

@@ -17,8 +17,11 @@ from bot.core.reports import NO_BLOB
 from bot.workspace import gitcall
 from bot.workspace.checkout import Checkout
 from bot.workspace.git import Worktree
+from bot.workspace.merging import merge
 
 KEPT = "refs/ostler/rollback"
+SHOWN = 5
+"""Files that are named at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,15 +129,16 @@ class Rollback:
         subject = self._point(0, delivery.head).subject
         with self._borrowed(self._checkout.head) as worktree:
             here = worktree.tree_of(self._checkout.head)
-            tree = worktree.merge(worktree.tree_of(delivery.head), here, worktree.tree_of(delivery.base))
-            if tree is None:
+            merged = merge(worktree, worktree.tree_of(delivery.head), here, worktree.tree_of(delivery.base))
+            if merged.unclean:
                 raise BadInput(
-                    f"What was done since touches the same lines as {delivery.head[:12]}: revert it by hand with `git revert`."
+                    f"What was done since touches the same lines as {delivery.head[:12]} ({', '.join(merged.unclean[:SHOWN])}): "
+                    "revert it by hand with `git revert`."
                 )
-            if tree == here:
+            if merged.tree == here:
                 raise BadInput(f"Nothing of {delivery.head[:12]} is left to take back.")
             message = f'Revert "{subject}"\n\nThis reverts commit {delivery.head}.\n\nOstler-Session: {delivery.session}\n'
-            commit = worktree.commit(tree, self._checkout.head, message, when)
+            commit = worktree.commit(merged.tree, self._checkout.head, message, when)
             worktree.deliver(self._checkout, commit, branch)
         return branch, commit
 

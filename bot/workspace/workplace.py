@@ -24,7 +24,7 @@ from bot.core.conversation import Message, ToolResult, ToolUse
 from bot.core.diagnosis import Table, diagnose, of_check, of_suite
 from bot.core.error_classes import patterns
 from bot.core.errors import BugError, PolicyError
-from bot.core.events import RunRequested, WorkspaceReady
+from bot.core.events import BaseMoved, RunRequested, WorkspaceReady
 from bot.core.flaky import NOT_REPEATED, Repeats, blame, suspects
 from bot.core.guidance import Seen, advice, after
 from bot.core.policy import is_test, is_test_support, redact, steers_tests
@@ -52,6 +52,7 @@ from bot.workspace.fixers import run_fixer
 from bot.workspace.git import Worktree
 from bot.workspace.maps import Maps
 from bot.workspace.mending import mend
+from bot.workspace.merging import onto
 from bot.workspace.repeating import repeated
 from bot.workspace.sandbox import Sandbox
 from bot.workspace.search import grep
@@ -126,7 +127,7 @@ class Workplace:
         """Take up the worktree of a run that another process left, and put its files back to what the journal says."""
         if run.workspace is None:
             return
-        self._worktree = Worktree.open(self._folder)
+        self._worktree = Worktree.open(self._folder).moved(run.base_sha)
         self._failed_before = failing(run.baseline.tests) if run.baseline else set()
         self._restore(run.tree)
         self._box.probe()
@@ -424,12 +425,31 @@ class Workplace:
 
         Found before it is made: a branch that holds this very tree on this base was delivered before a restart.
         """
-        if self._to_checkout and (there := self._checkout.branch_head(branch)) and self.worktree.tree_of(there) == tree:
+        if there := self._delivered(tree, branch):
             return there
         commit = self.worktree.commit(tree, base, message, when)
         if self._to_checkout:
             self.worktree.deliver(self._checkout, commit, branch)
         return commit
+
+    def _delivered(self, tree: str, branch: str) -> str:
+        there = self._checkout.branch_head(branch) if self._to_checkout else None
+        return there if there and self.worktree.tree_of(there) == tree else ""
+
+    def follow(self, run: Run, branch: str) -> BaseMoved | None:
+        """The change put onto what the branch that it began from is now; None where that is as it was or is gone, or `branch` was
+        made before a restart."""
+        tip = self._checkout.branch_head(run.request.base_branch) if self._to_checkout else None
+        if tip is None or tip == run.base_sha or self._delivered(run.tree, branch):
+            return None
+        return self.move(run, tip)
+
+    def move(self, run: Run, tip: str) -> BaseMoved:
+        """The change put onto the commit `tip`, which is the base from now on."""
+        moved = onto(self.worktree, run, tip)
+        self._worktree = self.worktree.moved(tip)
+        self._detected(run.request.settings, known=self.toolchain.profile.runtime)
+        return moved
 
 
 def look(checkout: Checkout, settings: Settings) -> Profile:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from random import Random
 from typing import Literal, get_args
 
@@ -28,6 +29,7 @@ from bot.core.events import (
     Answered,
     AuditChecksRan,
     BaselineRan,
+    BaseMoved,
     CallFailed,
     CallPriced,
     ChangesetTaken,
@@ -50,6 +52,7 @@ from bot.core.reports import (
     NO_MODE,
     CaseOutcome,
     Check,
+    Conflict,
     FileChange,
     FixerReport,
     Op,
@@ -70,6 +73,8 @@ from bot.core.validation import CheckSet, Proof
 
 BASE, HEAD_SHA = "b" * 40, "c" * 40
 BASE_TREE = "tree-of-the-base"
+MOVES = 0.3
+"""The chance that the base moves on before a delivery."""
 
 MODELS = (
     ModelId("anthropic", "claude-haiku", ModelClass.FAST),
@@ -248,13 +253,14 @@ class Rooms:
             case UseTools():
                 return self._tools(run, effect)
             case TakeChangeset():
-                return ChangesetTaken(changeset(*self._files(effect.tree), tree=effect.tree))
+                made = changeset(*self._files(run, effect.tree), tree=effect.tree)
+                return ChangesetTaken(replace(made, base_sha=run.base_sha))
             case RunProof() | RepeatProof() | RunAuditChecks():
-                return self._proved(effect)
+                return self._proved(run, effect)
             case AskPerson():
                 return Answered(effect.digest, self.chance.choice(DECISIONS), "a maintainer")
             case Deliver():
-                return Delivered(effect.branch, HEAD_SHA)
+                return self._moved(run) if self.chance.random() < MOVES else Delivered(effect.branch, HEAD_SHA)
 
     def _reply(self, run: Run, effect: SendCall) -> Event:
         if not self.lucky and self.chance.random() < 0.6:
@@ -331,11 +337,11 @@ class Rooms:
             "not_checked": [],
         }
 
-    def _proved(self, effect: RunProof | RepeatProof | RunAuditChecks) -> Event:
+    def _proved(self, run: Run, effect: RunProof | RepeatProof | RunAuditChecks) -> Event:
         if isinstance(effect, RunAuditChecks):
             return AuditChecksRan(tuple(Trial(self._tried(), self._tried()) for _ in effect.checks))
         proof = self._proof(effect.tree)
-        return proof if isinstance(effect, RunProof) else ProofRepeated(checks(self._suite()), proof.proof)
+        return proof if isinstance(effect, RunProof) else ProofRepeated(checks(self._suite(), run.base_tree), proof.proof)
 
     def _tried(self) -> Check:
         return Check("audit check", self.chance.choice(("pass", "fail", "neutral")), "exit 1")
@@ -345,9 +351,22 @@ class Rooms:
         refused = () if self.lucky or self.lucky else ("../../etc/passwd",)
         return ToolsUsed(effect.call, tree, (ToolResult("u1", "ok", is_error=self.chance.random() < 0.2),), refused, 0.1)
 
-    def _files(self, tree: str) -> tuple[FileChange, ...]:
-        if tree == BASE_TREE:
+    def _moved(self, run: Run) -> BaseMoved:
+        """A new base, onto which git puts the change, or not."""
+        to = len(run.moves) + 1
+        conflict = Conflict("src/a.py", "A = 1\n", "A = 2\n", "A = 3\n")
+        files = self.chance.choice(((), (), (conflict,), (conflict,) * 7))
+        reserved = () if self.lucky or self.lucky else (".github/ostler.yml",)
+        lost = () if self.lucky or self.lucky else ("logo.png",)
+        base_tree = self.chance.choice((f"{BASE_TREE}-{to}", run.base_tree))
+        tree = self.chance.choice((f"tree-moved-{to}", f"tree-moved-{to}", base_tree))
+        return BaseMoved(f"{to}" * 40, base_tree, tree, ("src/a.py",), files, lost, reserved)
+
+    def _files(self, run: Run, tree: str) -> tuple[FileChange, ...]:
+        if tree == run.base_tree:
             return ()
+        if run.phase.rung == "conflict" and not self.lucky:
+            return (change(after=b"<<<<<<< ours\nA = 2\n=======\nA = 3\n>>>>>>> theirs\n"),)
         some = self.chance.sample(GOOD_FILES, self.chance.randint(1, len(GOOD_FILES)))
         return tuple(some) if self.lucky or self.lucky else (*some, self.chance.choice(BAD_FILES))
 

@@ -46,6 +46,7 @@ from bot.core.limits import Rules
 from bot.core.machines import PhaseState, RunState, TierState
 from bot.core.minutes import MINUTES
 from bot.core.phases import Kind, Role
+from bot.core.policy import marked
 from bot.core.recovery import MAX_TRIES, ErrorClass
 from bot.core.run import Run, contract_digest
 from bot.core.selection import ModelId
@@ -213,7 +214,7 @@ def check_success(run: Run) -> None:
     assert failed <= followed, "a failed phase was never made good"
     assert not [finding for finding in run.findings if finding.severity == "major"]
     if run.changeset is None or not run.changeset.files:
-        assert run.compiled.fixers, "a build that changed nothing is no success"
+        assert run.compiled.fixers or run.moves, "a build that changed nothing is no success"
         assert (run.branch, run.outcome) == ("", "nothing to change")
         return
     assert run.branch.startswith("ostler/")
@@ -223,6 +224,9 @@ def check_success(run: Run) -> None:
     assert run.documents.audit is not None
     assert run.proof is not None
     assert run.changeset.tree == run.tree == run.proof.head.tree
+    assert run.baseline is not None
+    assert (run.changeset.base_sha, run.baseline.tree) == (run.base_sha, run.base_tree), "proved on another base"
+    assert not marked(run.changeset, changeset())
     done = [phase.kind for phase in run.phases if phase.state is PhaseState.COMPLETE]
     assert done[-4:] == [Kind.IMPLEMENT, Kind.VERIFY, Kind.REVIEW, Kind.PR]
 

@@ -385,6 +385,27 @@ FEATURES = (
         "test_selected.py::test_while_building_only_those_run_that_ran_what_changed",
     ),
     Feature(
+        "a base that moved on is followed",
+        "bot/rooms.py",
+        "        if moved := place.follow(run, effect.branch):",
+        "        if moved := None:",
+        "test_moving.py::test_changes_of_one_file_in_other_places_are_merged_and_a_replay_follows",
+    ),
+    Feature(
+        "what was merged is proved again on the new base",
+        "bot/core/moving.py",
+        "    kinds = (Kind.IMPLEMENT, Kind.VERIFY, Kind.REVIEW, Kind.PR)",
+        "    kinds = (Kind.IMPLEMENT, Kind.PR)\n    run = replace(run, proof=None)",
+        "test_moving.py::test_a_merge_that_breaks_tests_is_not_delivered",
+    ),
+    Feature(
+        "conflicts that a model leaves are not delivered",
+        "bot/core/building.py",
+        '    if rung == "conflict" and (left := unresolved(run, changeset)):',
+        '    if rung == "conflict" and (left := None):',
+        "test_moving.py::test_what_the_model_leaves_in_conflict_is_a_persons[markers]",
+    ),
+    Feature(
         "large changes and core files run all tests",
         "bot/workspace/workplace.py",
         "if why := settings.full_run.reason(changed, files):",

@@ -12,6 +12,7 @@ import pytest
 from bot.core.errors import SetupError
 from bot.workspace.checkout import Checkout
 from bot.workspace.git import Worktree
+from bot.workspace.merging import revert
 
 WHO = {
     "GIT_AUTHOR_NAME": "A",
@@ -180,7 +181,7 @@ class TestPoisoned:
         work.log(2)
         work.overlay(base, tree, ["a.py"])
         commit = work.commit(tree, checkout.head, "change\n", "2026-01-02T03:04:05+00:00")
-        assert work.revert(checkout.head) is not None
+        assert revert(work, checkout.head) is not None
         work.restore(base)
         work.deliver(checkout, commit, "ostler/x")
         assert checkout.branch_head("ostler/x") == commit
@@ -400,7 +401,7 @@ class TestTrees:
         work.deliver(checkout, commit, "ostler/x")
         assert sh(checkout.root, "show", "ostler/x:a.py") == "A = 3"
         with pytest.raises(SetupError, match="unshallow"):
-            work.revert(checkout.head)
+            revert(work, checkout.head)
 
 
 class TestDelivery:
@@ -439,15 +440,15 @@ class TestDelivery:
         sh(repo, "commit", "-qam", "third")
         checkout = Checkout.open(repo)
         work = Worktree.create(tmp_path / "run", checkout, "HEAD")
-        tree = work.revert(second[:8])
+        tree = revert(work, second[:8])
         assert tree is not None
         sh(repo, "revert", "--no-edit", second)
         assert tree == sh(repo, "rev-parse", "HEAD^{tree}")
         put(work.tree, a_DOT_py="A = 'else'\n")
-        assert work.revert(second) is None
+        assert revert(work, second) is None
         for bad in ("deadbeef", "HEAD~1", "--all"):
             with pytest.raises(SetupError):
-                work.revert(bad)
+                revert(work, bad)
 
     def test_open_needs_a_worktree_and_clears_old_locks(self, work: Worktree, tmp_path: Path) -> None:
         with pytest.raises(SetupError, match="no worktree"):
