@@ -209,10 +209,10 @@ def _shaped(kind: Any, value: Any, at: str) -> Any:
 def _record(kind: Any, value: Any, at: str) -> Any:
     if not is_dataclass(kind) or isinstance(kind, types.GenericAlias) or not isinstance(value, dict):
         raise AnswerError(f"{at} has to be an object")
-    hints = _hints(kind)
+    made: Any = kind
+    hints = _hints(made)
     missing = [name for name in hints if name not in value]
     unknown = [name for name in value if name not in hints]
     if missing or unknown:
         raise AnswerError(f"{at} lacks {missing}" if missing else f"{at} has unknown {unknown}")
-    made: Any = kind
     return made(**{name: _shaped(hint, value[name], f"{at}.{name}") for name, hint in hints.items()})

@@ -310,8 +310,8 @@ FEATURES = (
     Feature(
         "what got worse is run again before anybody is blamed",
         "bot/workspace/workplace.py",
-        "return repeated(suspects(base, now, settings.quarantine), partial(run, tree), partial(run, base_tree))",
-        "return NOT_REPEATED",
+        "repeats = repeated(found, partial(run, tree), partial(run, base_tree))",
+        "repeats = NOT_REPEATED",
         "test_flaky.py::test_a_test_that_comes_and_goes_is_named_and_not_blamed",
     ),
     Feature(
