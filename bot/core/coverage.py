@@ -32,6 +32,7 @@ class Coverage:
             return f"not measured: {self.why}"
         (ran, of), (then, there) = self.after, self.before
         was = f"before {percent(self.before):.1f} % ({then:,} of {there:,})"
+        was += f": {self.drop:.1f} points less" if self.drop else ""
         return f"tests run {percent(self.after):.1f} % of the functions ({ran:,} of {of:,}), {was}"
 
 

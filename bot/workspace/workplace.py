@@ -214,9 +214,8 @@ class Workplace:
         With `coverage` it is measured what share of the sources tests run.
         """
         chosen = self._in_time(base_tree, changeset, baseline)
-        unmeasured = self.suites.unmeasured(base_tree, changeset.paths, chosen) if coverage else ""
-        if coverage and not unmeasured:
-            chosen = replace(chosen, recorded=True)
+        unmeasured = self.suites.unmeasured(base_tree, changeset.paths, chosen) if coverage else "nobody asked"
+        chosen = replace(chosen, recorded=not unmeasured)
         own = settings.commands.of(profile)
         checks, suite = self._checked(base_tree, changeset.tree, changeset.paths, settings, chosen, own)
         if chosen.left_out:

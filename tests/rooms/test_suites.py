@@ -11,7 +11,7 @@ import pytest
 from bot.core.strategy import Settings
 from bot.workspace.maps import Maps
 from bot.workspace.sandbox import Sandbox
-from bot.workspace.suites import Suites
+from bot.workspace.suites import Chosen, Suites
 from tests.rooms.test_python_toolchain import look
 from tests.rooms.trees import put
 
@@ -96,3 +96,10 @@ def test_a_suite_that_broke_is_run_again(box: Sandbox, tmp_path: Path) -> None:
     place = Place(box, tmp_path, {"test_good.py": GOOD, "test_bad.py": "import nothing_of_this_name\n"})
     reports = [place.suites(earlier=True).base(TREE, SETTINGS) for _ in range(2)]
     assert [(suite.report.outcome, suite.taken) for suite in reports] == [("error", "")] * 2
+
+
+def test_what_the_recorder_makes_too_slow_is_no_pass_of_a_part(box: Sandbox, tmp_path: Path) -> None:
+    slow = "import time\n\n\ndef test_a():\n    time.sleep(5)\n\n\ndef test_b():\n    pass\n"
+    suites = Place(box, tmp_path, {"test_slow.py": slow}).suites()
+    report = suites.run(TREE, "head", replace(SETTINGS, full_seconds=4), Chosen(recorded=True))
+    assert (report.outcome, report.timed_out, suites.known(TREE)) == ("error", True, None)
