@@ -446,6 +446,8 @@ FEATURES = (
         "or (run.changeset is not None and diff_risk(run.changeset).high)",
         "",
         "test_audit.py::test_a_change_that_touches_what_is_risky_is_audited_twice_whatever_the_ticket_says",
+    ),
+    Feature(
         "important work is checked strictly",
         "bot/core/strategy.py",
         'return ("strict", "work of critical importance") if seen.importance == "critical" else ("normal", "")',
