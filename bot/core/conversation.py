@@ -59,3 +59,11 @@ class Message:
 
 
 Conversation = tuple[Message, ...]
+
+
+def shortened(text: str, most: int) -> str:
+    """`text`, or the head and tail of one of more than `most` characters."""
+    if len(text) <= most:
+        return text
+    half = most // 2
+    return f"{text[:half]}\n[{len(text) - 2 * half} characters left out]\n{text[-half:]}"

@@ -48,12 +48,12 @@ def proof_repeated(run: Run, event: ProofRepeated) -> Step:
 
 
 def _judged(run: Run, baseline: CheckSet, proof: Proof) -> tuple[Run, Verdict]:
-    """A bug fix that no test reproduces is a problem once; after that it is a note."""
+    """A bug fix that no test reproduces is a problem once; after that, and on a base that moved, it is a note."""
     if proof.head.tree != run.tree:
         raise BugError("a proof has to be about the tree as it is")
     plan = run.documents.plan
     is_bug = bool(plan and plan.is_bug) and not run.compiled.fixers
-    insist = run.attempt == 1 and run.compiled.attempts > 1
+    insist = run.attempt == 1 and run.compiled.attempts > 1 and not run.moves
     verdict = judge(
         baseline,
         proof,

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bot.core.changeset import decoded
+from bot.core.conversation import shortened
 from bot.core.errors import SetupError
 from bot.core.events import BaseMoved
 from bot.core.policy import protected
@@ -76,16 +77,13 @@ def _conflict(worktree: Worktree, tree: str, path: str, stages: dict[str, str], 
         return None
     if marker not in (decoded(worktree.read(tree, path)) or ""):
         return None
-    base, ours, theirs = (_version(worktree, stages[stage]) if stage in stages else "" for stage in "123")
+    base, ours, theirs = (_version(worktree, stages.get(stage)) for stage in "123")
     return Conflict(path, base, ours, theirs)
 
 
-def _version(worktree: Worktree, blob: str) -> str:
-    text = decoded(gitcall.call(worktree.git_dir, "cat-file", "blob", blob).stdout) or ""
-    if len(text) <= VERSION_CHARS:
-        return text
-    half = VERSION_CHARS // 2
-    return f"{text[:half]}\n[{len(text) - 2 * half} characters left out]\n{text[-half:]}"
+def _version(worktree: Worktree, blob: str | None) -> str:
+    content = gitcall.call(worktree.git_dir, "cat-file", "blob", blob).stdout if blob else b""
+    return shortened(decoded(content) or "", VERSION_CHARS)
 
 
 def onto(worktree: Worktree, run: Run, tip: str) -> BaseMoved:

@@ -20,7 +20,7 @@ from typing import Any
 from bot.core.affected import affected, sampled
 from bot.core.answers import AuditCheck
 from bot.core.changeset import Changeset
-from bot.core.conversation import Message, ToolResult, ToolUse
+from bot.core.conversation import Message, ToolResult, ToolUse, shortened
 from bot.core.diagnosis import Table, diagnose, of_check, of_suite
 from bot.core.error_classes import patterns
 from bot.core.errors import BugError, PolicyError
@@ -334,7 +334,7 @@ class Workplace:
         changed = False
         for use in (block for block in message.blocks if isinstance(block, ToolUse)):
             outcome = self._use(use, request.settings)
-            results.append(ToolResult(use.id, redact(_cut(outcome.text)), outcome.is_error))
+            results.append(ToolResult(use.id, redact(shortened(outcome.text, RESULT_CHARS)), outcome.is_error))
             refused += outcome.refused
             changed = changed or bool(outcome.touched) or use.name in SHELLS
         if changed:
@@ -477,11 +477,3 @@ def _range(given: Mapping[str, Any]) -> list[int] | None:
     if "start" not in given and "end" not in given:
         return None
     return [given.get("start", 1), given.get("end", -1)]
-
-
-def _cut(text: str) -> str:
-    """The head and tail of a long text."""
-    if len(text) <= RESULT_CHARS:
-        return text
-    half = RESULT_CHARS // 2
-    return f"{text[:half]}\n[{len(text) - 2 * half} characters left out]\n{text[-half:]}"

@@ -47,16 +47,17 @@ def delivering() -> At:
 
 
 def test_git_alone_costs_no_attempt_and_no_audit_and_is_proved_on_the_new_base() -> None:
-    run, _ = delivering()
+    run, due = delivering()
     before, opinions = (run.attempt, run.ledger.calls), run.documents.opinions
     run, effects = step(run, MOVED)
-    assert (effects, run.contract) == ((TakeChangeset(MOVED.tree),), delivering()[0].contract)
+    assert effects == (TakeChangeset(MOVED.tree),)
     run, effect = on((run, effects[0]), until=RunBaseline)
     assert effect == RunBaseline(MOVED.base_tree)
     run, effect = on((run, effect), until=Deliver)
     assert ((run.attempt, run.ledger.calls), run.documents.opinions) == (before, opinions)
     assert run.proof is not None
-    assert (run.proof.head.tree, effect) == (MOVED.tree, replace(delivering()[1], tree=MOVED.tree))
+    assert isinstance(due, Deliver)
+    assert (run.proof.head.tree, effect) == (MOVED.tree, replace(due, tree=MOVED.tree)), "the message names the approved plan"
 
 
 @pytest.mark.parametrize(

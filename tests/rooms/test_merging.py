@@ -77,7 +77,9 @@ sides = st.fixed_dictionaries({"a.txt": edits.map(edited), "b.txt": st.just(text
 @given(ours=sides, theirs=sides, gone=st.booleans())
 def test_a_merge_is_what_git_makes_of_it_and_names_what_git_cannot(ours: Files, theirs: Files, *, gone: bool) -> None:
     with tempfile.TemporaryDirectory() as made:
-        here = Sides(Path(made), {"a.txt": text(LINES), "b.txt": text(LINES)}, ours, theirs | ({"b.txt": None} if gone else {}))
+        here = Sides(
+            Path(made), {"a.txt": text(LINES), "b.txt": text(LINES)}, ours, {**theirs, **({"b.txt": None} if gone else {})}
+        )
         merged = merge(here.worktree, *here.trees)
         wanted = here.picked()
         assert (None if merged.unclean else merged.tree) == wanted
