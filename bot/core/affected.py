@@ -1,7 +1,7 @@
 """Which tests a change can make fail, from what they ran before it.
 
-A changed function concerns the tests that ran it. A changed statement of a module or class concerns the names that it binds:
-every function and statement that mentions one, anywhere in the repository, and so on with what those bind. What this cannot
+A changed block of a function concerns the tests that ran it. A changed statement of a module or class concerns the names that it
+binds: every block and statement that mentions one, anywhere in the repository, and so on with what those bind. What this cannot
 follow runs everything. Files as data after Ekstazi (Gligoric et al., ISSTA 2015), functions by their text after pytest-testmon.
 """
 
@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 
 from bot.core.changeset import decoded
-from bot.core.coverage_map import CoverageMap, Function
-from bot.core.outline import Code, Outline, Statement, is_text, outline
+from bot.core.coverage_map import Block, CoverageMap
+from bot.core.outline import Outline, Statement, is_text, outline
 from bot.core.policy import is_test, is_test_support, needs_owner, steers_tests
 from bot.core.reports import FileChange
 
@@ -148,11 +147,9 @@ class _Search:
         if change.before is None:
             self.names.add(path.rpartition("/")[2].removesuffix(".py"))
             return
-        both = before.bodies.keys() & after.bodies.keys()
-        for name in before.bodies.keys() | after.bodies.keys():
-            old, new = before.bodies.get(name, ()), after.bodies.get(name, ())
-            if len(old) != len(new) or not all(map(Code.same, old, new)):
-                self._function((path, name))
+        both = before.functions.keys() & after.functions.keys()
+        for name in before.changed(after):
+            self._block((path, name))
         for statement, is_new in _different(before.statements, after.statements):
             if statement.kind == "def" and statement.qualified in both:
                 self._take(self.known.ran.get((path, statement.qualified), 0), statement.qualified)
@@ -160,24 +157,25 @@ class _Search:
             else:
                 self._statement(path, statement, after if is_new else before, is_new)
 
-    def _function(self, function: Function) -> None:
+    def _block(self, block: Block) -> None:
         """The tests that ran it, and the callers of functions that keep what it gave them."""
-        if function in self.known.everyone:
-            raise _EverythingError(f"{function[1]} ran for all tests")
-        self._take(self.known.ran.get(function, 0), function[1])
+        name = block[1].partition(":")[0]
+        if block in self.known.everyone:
+            raise _EverythingError(f"{name} ran for all tests")
+        self._take(self.known.ran.get(block, 0), name)
         for keeper, inside in self.known.kept.items():
-            if function in inside or function == keeper:
+            if block in inside or block == keeper:
                 self.names.add(_last(keeper[1]))
         for path, inside in self.known.imported.items():
-            if function in inside and path not in self.modules:
-                self._module(path, function)
+            if block in inside and path not in self.modules:
+                self._module(path, name)
 
-    def _module(self, path: str, function: Function) -> None:
-        """The import of a file ran a changed function: what the file gives to others may be another."""
+    def _module(self, path: str, function: str) -> None:
+        """The import of a file ran what changed in a function: what the file gives to others may be another."""
         self.modules.add(path)
         if path not in self.sources or steers_tests(path) or path.endswith("__init__.py"):
-            raise _EverythingError(f"{function[1]} ran while {path} was imported")
-        self._take(self._ran_of(path, ""), function[1])
+            raise _EverythingError(f"{function} ran while {path} was imported")
+        self._take(self._ran_of(path, ""), function)
         for statement in self._outline(path).statements:
             if not statement.owner and statement.kind not in ("Import", "ImportFrom", "main"):
                 self.names |= statement.binds
@@ -244,9 +242,8 @@ class _Search:
 
     def _mentions(self, path: str, names: frozenset[str], *, binding: bool = True) -> None:
         made = self._outline(path)
-        for function, codes in made.bodies.items():
-            if any(one.mentions(names) for one in codes):
-                self._function((path, function))
+        for block in made.mentioning(names):
+            self._block((path, block))
         for statement in made.statements:
             used = statement.uses.mentions(names) if statement.kind not in ("main", "Import", "ImportFrom") else None
             if not used:
@@ -301,33 +298,30 @@ def _called(path: str) -> tuple[str, str]:
 
 
 def _answer(known: CoverageMap, found: _Search, first: tuple[str, ...]) -> Affected:
-    names = [name for at, name in enumerate(known.tests) if found.tests >> at & 1 and _file(name) not in found.files]
-    whole = {*found.files}
+    by_file: dict[str, list[str]] = {}
+    for test in known.tests:
+        by_file.setdefault(_file(test), []).append(test)
+    chosen = {file: tests for file, tests in by_file.items() if file in found.files}
+    for at, test in enumerate(known.tests):
+        if found.tests >> at & 1 and _file(test) not in found.files:
+            chosen.setdefault(_file(test), []).append(test)
     seconds = dict(zip(known.tests, known.seconds, strict=True))
-    total = sum(known.seconds) or 1.0
-    share = (
-        sum(seconds[name] for name in known.tests if _file(name) in whole or name in set(names)) / total
-        if names or whole
-        else 0.0
-    )
-    chosen = len(names) + sum(_file(name) in whole for name in known.tests)
+    count, total = sum(map(len, chosen.values())), sum(known.seconds) or 1.0
+    share = sum(seconds[test] for tests in chosen.values() for test in tests) / total
     if share > MOST_OF_TIME:
-        return Affected(True, (), f"{chosen:,} of {len(known.tests):,} tests ran what changed", 1.0)
-    counts = Counter(map(_file, known.tests))
-    picked = Counter(map(_file, names))
-    whole |= {file for file, count in picked.items() if count == counts[file]}
-    by_file = dict.fromkeys([*found.files, *map(_file, names)])
-    stems = [_last(path.removesuffix(".py").replace("/", ".")) for path in found.labels]
+        return Affected(True, (), f"{count:,} of {len(known.tests):,} tests ran what changed", 1.0)
+    chosen |= {file: [] for file in found.files if file not in chosen}
+    stems = [_last(path.removesuffix(".py").replace("/", ".")).lower() for path in found.labels]
 
     def order(file: str) -> tuple[bool, bool, bool]:
-        named = any(file in text or any(name in text for name in names if _file(name) == file) for text in first)
-        return file not in found.files, not named, not any(stem.lower() in file for stem in stems)
+        named = any(name in text for text in first for name in (file, *chosen[file]))
+        return file not in found.files, not named, not any(stem in file for stem in stems)
 
     items: list[str] = []
-    for file in sorted(by_file, key=order):
-        items += [file] if file in whole else [name for name in names if _file(name) == file]
+    for file in sorted(chosen, key=order):
+        items += [file] if file in found.files or len(chosen[file]) == len(by_file[file]) else chosen[file]
     ran = ", ".join(found.labels[:LABELS]) + (" …" if len(found.labels) > LABELS else "")
-    why = f"{chosen:,} of {len(known.tests):,} tests" + (f": they ran {ran}" if ran else "")
+    why = f"{count:,} of {len(known.tests):,} tests" + (f": they ran {ran}" if ran else "")
     return Affected(False, tuple(items), why if items else "no test ran what changed", share)
 
 

@@ -1,25 +1,27 @@
-"""Which functions of a repository each of its tests ran: a value, made by running the suite once."""
+"""Which code of a repository each of its tests ran: a value, made by running the suite once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from bot.core.errors import PolicyError
 
-MAX_TESTS, MAX_FUNCTIONS = 200_000, 200_000
-FIELDS = frozenset(("tests", "functions", "ran", "everyone", "imported", "kept", "opened", "opaque", "files", "unseen", "left"))
+MAX_TESTS, MAX_BLOCKS = 200_000, 2_000_000
+FIELDS = frozenset(
+    ("tests", "functions", "ran", "sets", "everyone", "imported", "kept", "opened", "opaque", "files", "unseen", "left")
+)
 
-Function = tuple[str, str]
-"""A file's path and the qualified name of a function in it."""
+Block = tuple[str, str]
+"""A file's path and the name of a block in it, as `outline.blocks` gives them; the first of a function is named like it."""
 
 
 @dataclass(frozen=True, slots=True)
 class CoverageMap:
     """What the tests of one tree touched. Sets of tests are bits of an int, counted as in `tests`.
 
-    `ran` are the tests that ran a function; `everyone` are functions that ran for all tests, in fixtures of the session;
+    `ran` are the tests that ran a block; `everyone` are blocks that ran for all tests, in fixtures of the session;
     `imported` are those that ran while a file was imported. `kept` are functions that may keep their results, each with what ran
     inside it: the next caller depends on that and doesn't run it. `opened` are files, and with a `/` at the end folders that
     were listed. What a process that `opaque` tests started ran is not known. `unseen` are files that were imported unnoticed.
@@ -28,10 +30,10 @@ class CoverageMap:
 
     tests: tuple[str, ...]
     seconds: tuple[float, ...]
-    ran: Mapping[Function, int]
-    everyone: frozenset[Function]
-    imported: Mapping[str, frozenset[Function]]
-    kept: Mapping[Function, frozenset[Function]]
+    ran: Mapping[Block, int]
+    everyone: frozenset[Block]
+    imported: Mapping[str, frozenset[Block]]
+    kept: Mapping[Block, frozenset[Block]]
     opened: Mapping[str, int]
     opaque: int
     files: frozenset[str]
@@ -42,13 +44,6 @@ class CoverageMap:
     @property
     def all(self) -> int:
         return (1 << len(self.tests)) - 1
-
-
-def bits(tests: Iterable[int]) -> int:
-    found = 0
-    for test in tests:
-        found |= 1 << test
-    return found
 
 
 def read_map(value: Any) -> CoverageMap:
@@ -64,19 +59,15 @@ def read_map(value: Any) -> CoverageMap:
 
 
 def _read(value: Any) -> CoverageMap:
-    if value.keys() != FIELDS or len(value["tests"]) > MAX_TESTS or len(value["functions"]) > MAX_FUNCTIONS:
+    if value.keys() != FIELDS or len(value["tests"]) > MAX_TESTS or len(value["functions"]) > MAX_BLOCKS:
         raise ValueError("fields")
     tests = tuple(_text(name) for name, _ in value["tests"])
     every = (1 << len(tests)) - 1
     functions = [(_text(path), _text(name)) for path, name in value["functions"]]
-    ran: dict[Function, int] = {}
-    for test, found in enumerate(value["ran"]):
-        for number in _set(int(found, 16)):
-            ran[functions[number]] = ran.get(functions[number], 0) | 1 << test
-
-    def some(found: list[int] | None) -> int:
-        return every if found is None else bits(found) & every
-
+    sets = [int(found, 16) & every for found in value["sets"]]
+    ran: dict[Block, int] = {}
+    for number, found in value["ran"]:
+        ran[functions[number]] = ran.get(functions[number], 0) | sets[found]
     return CoverageMap(
         tests,
         tuple(float(seconds) for _, seconds in value["tests"]),
@@ -84,8 +75,8 @@ def _read(value: Any) -> CoverageMap:
         frozenset(functions[number] for number in value["everyone"]),
         {_text(path): frozenset(functions[number] for number in found) for path, found in value["imported"]},
         {functions[key]: frozenset(functions[number] for number in found) for key, found in value["kept"]},
-        {_text(path): some(found) for path, found in value["opened"]},
-        some(value["opaque"]),
+        {_text(path): int(found, 16) & every for path, found in value["opened"]},
+        int(value["opaque"], 16) & every,
         frozenset(_text(path) for path in value["files"]),
         frozenset(_text(path) for path in value["unseen"]),
         tuple(_text(name) for name in value["left"]),
@@ -97,11 +88,3 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError("text")
     return value
-
-
-def _set(number: int) -> Iterator[int]:
-    """The bits that are set."""
-    while number:
-        low = number & -number
-        yield low.bit_length() - 1
-        number ^= low

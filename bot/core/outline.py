@@ -1,4 +1,4 @@
-"""A Python file as the units in which it changes: bodies of functions, how they are defined, and the other statements."""
+"""A Python file as the units in which it changes: blocks of functions, how they are defined, and the other statements."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from dataclasses import dataclass
 
 Def = ast.FunctionDef | ast.AsyncFunctionDef
 BLOCKS = (ast.If, ast.Try, ast.TryStar, ast.With, ast.AsyncWith, ast.For, ast.AsyncFor, ast.While, ast.Match)
+NAMING = (
+    *(ast.Name, ast.alias, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.ExceptHandler, ast.MatchAs, ast.MatchStar),
+    *(ast.MatchMapping, ast.Global, ast.Nonlocal, ast.Yield, ast.YieldFrom),
+)
+LISTS = ("body", "orelse", "finalbody")
 LINE_END = re.compile(r"\r\n|\r|\n")
 WORDS = re.compile(r"[\w.:]+")
 
@@ -26,7 +31,7 @@ class Code:
 
     @property
     def text(self) -> str:
-        return "\n".join(map(ast.dump, self.parts))
+        return _text(self.parts)
 
     def mentions(self, names: frozenset[str]) -> frozenset[str]:
         """Those of `names` that it mentions, also in text that is made of nothing but names, dots and colons."""
@@ -55,10 +60,68 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """`bodies` are those of functions by qualified name; definitions of the same name count together."""
+    """`functions` are all of a file by qualified name, each with its one node; those of the same name count together."""
 
-    bodies: dict[str, tuple[Code, ...]]
+    functions: dict[str, list[Code]]
     statements: tuple[Statement, ...]
+
+    def changed(self, after: Outline) -> Iterator[str]:
+        """The blocks that are others `after`, or are in one of the two only; some come twice."""
+        for name in self.functions.keys() | after.functions.keys():
+            old, new = self.functions.get(name, []), after.functions.get(name, [])
+            if [code.lines for code in old] != [code.lines for code in new]:
+                yield from _changed(name, old, new)
+
+    def mentioning(self, names: frozenset[str]) -> Iterator[str]:
+        """The blocks that mention any of `names`."""
+        for name, codes in self.functions.items():
+            for code in codes:
+                if any(one in code.lines for one in names):
+                    yield from (block for block, parts in blocks(name, code) if names & _names(parts))
+
+
+def blocks(name: str, function: Code) -> Iterator[tuple[str, list[ast.AST]]]:
+    """The blocks of a function by name, each with what of it is in no other.
+
+    The first has the name of the function and runs whenever that does. Each list of statements in a statement is another, and so
+    is what follows such a statement: numbered through the list that holds them, `f:1`, and those in them below that, `f:1:2`.
+    Where a block is the same in two texts, blocks below it of the same name stand in the same place, and only it leads there.
+    """
+    node = function.parts[0]
+    if isinstance(node, Def):
+        arguments: list[ast.AST] = [ast.Constant(one.arg) for one in _arguments(node)]
+        yield from _blocks(name, arguments, node.body[1:] if is_text(node.body[0]) else node.body)
+
+
+def _blocks(name: str, parts: list[ast.AST], body: Sequence[ast.stmt]) -> Iterator[tuple[str, list[ast.AST]]]:
+    block, number = name, 0
+    for at, node in enumerate(body):
+        parts += _parts(node) if isinstance(node, ast.ClassDef) else _own(node)
+        before = number
+        for inner in _lists(node) if not isinstance(node, Def | ast.ClassDef) else ():
+            number += 1
+            yield from _blocks(f"{name}:{number}", [], inner)
+        if number > before and at + 1 < len(body):
+            number += 1
+            yield block, [*parts, ast.Constant("and more")]
+            block, parts = f"{name}:{number}", []
+    yield block, parts
+
+
+def _changed(name: str, old: Sequence[Code], new: Sequence[Code]) -> Iterator[str]:
+    """The blocks of a function that changed. Its first is among them where what holds for all of it did."""
+    if [*map(_scope, old)] != [*map(_scope, new)]:
+        yield name
+    before, after = _texts(name, old), _texts(name, new)
+    yield from (block for block in before.keys() | after.keys() if before.get(block) != after.get(block))
+
+
+def _texts(name: str, codes: Iterable[Code]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for code in codes:
+        for block, parts in blocks(name, code):
+            found.setdefault(block, []).append(_text(parts))
+    return found
 
 
 def outline(source: str) -> Outline | None:
@@ -69,13 +132,13 @@ def outline(source: str) -> Outline | None:
         made.block(tree.body, "")
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         return None
-    return Outline({name: tuple(found) for name, found in made.bodies.items()}, tuple(made.statements))
+    return Outline(made.functions, tuple(made.statements))
 
 
 class _Maker:
     def __init__(self, lines: list[str]) -> None:
         self.lines = lines
-        self.bodies: dict[str, list[Code]] = {}
+        self.functions: dict[str, list[Code]] = {}
         self.statements: list[Statement] = []
 
     def block(self, body: Sequence[ast.stmt], owner: str) -> None:
@@ -107,8 +170,7 @@ class _Maker:
 
     def _function(self, node: Def, prefix: str) -> None:
         name = f"{prefix}{node.name}"
-        args = tuple(ast.Constant(arg.arg) for arg in _arguments(node))
-        self.bodies.setdefault(name, []).append(Code(self._lines(node), (*args, *_parts(node))))
+        self.functions.setdefault(name, []).append(Code(self._lines(node), (node,)))
         for inner in _definitions(node):
             if isinstance(inner, Def):
                 self._function(inner, f"{name}.<locals>.")
@@ -133,6 +195,10 @@ class _Maker:
     def _lines(self, node: ast.stmt) -> str:
         first = min((node.lineno, *(mark.lineno for mark in getattr(node, "decorator_list", ()))))
         return "\n".join(self.lines[first - 1 : node.end_lineno])
+
+
+def _text(parts: Iterable[ast.AST]) -> str:
+    return "\n".join(map(ast.dump, parts))
 
 
 def is_text(node: ast.AST) -> bool:
@@ -160,15 +226,17 @@ def _passing(node: Def) -> tuple[ast.AST, ...]:
     return _defined(node) if node.decorator_list else (*node.args.defaults, *filter(None, node.args.kw_defaults))
 
 
-def _blocks(node: ast.AST) -> Iterator[list[ast.AST]]:
-    for field in ("body", "orelse", "finalbody", "handlers", "cases"):
-        if isinstance(found := getattr(node, field, None), list):
-            yield found
+def _lists(node: ast.AST) -> Iterator[list[ast.stmt]]:
+    """The lists of statements in a node, in the recorder's order."""
+    for part in (node, *getattr(node, "handlers", ()), *getattr(node, "cases", ())):
+        for field in LISTS:
+            if isinstance(found := getattr(part, field, None), list) and found:
+                yield found
 
 
 def _definitions(node: ast.AST) -> Iterator[Def | ast.ClassDef]:
     """The functions and classes that stand in a block, not those in them."""
-    for body in _blocks(node):
+    for body in _lists(node):
         for one in body:
             if isinstance(one, Def | ast.ClassDef):
                 yield one
@@ -185,25 +253,39 @@ def _methods(node: ast.ClassDef) -> Iterator[tuple[str, Def]]:
             yield from ((f"{node.name}.{before}", inner) for before, inner in _methods(one))
 
 
+def _own(node: ast.AST) -> Iterator[ast.AST]:
+    """What of a statement runs with it itself: all but the lists of statements in it, but which of those there are."""
+    if isinstance(node, Def | ast.ClassDef):
+        yield from _defined(node)
+        return
+    if not any(_lists(node)):
+        yield node
+        return
+    for part in (node, *getattr(node, "handlers", ()), *getattr(node, "cases", ())):
+        yield ast.Constant(f"{type(part).__name__}: {', '.join(field for field in LISTS if getattr(part, field, None))}")
+        for field, value in ast.iter_fields(part):
+            if field not in (*LISTS, "handlers", "cases"):
+                some = value if isinstance(value, list) else [value]
+                yield from (one if isinstance(one, ast.AST) else ast.Constant(f"as {one}") for one in some)
+
+
 def _parts(node: ast.AST) -> Iterator[ast.AST]:
-    """What runs with a node itself, piece by piece: its blocks without the bodies of functions, and for a function no more."""
-    blocks = list(_blocks(node))
-    if not isinstance(node, Def):
-        for _, value in ast.iter_fields(node):
-            if not any(value is block for block in blocks):
-                yield from (one for one in (value if isinstance(value, list) else [value]) if isinstance(one, ast.AST))
-    for block in blocks:
+    """What runs with a node, piece by piece, without the bodies of functions."""
+    yield from _own(node)
+    for block in _lists(node) if not isinstance(node, Def) else ():
         yield ast.Constant(f"block of {len(block)}")
-        for at, one in enumerate(block):
-            if isinstance(one, Def):
-                yield from _defined(one)
-            elif isinstance(one, ast.ClassDef):
-                yield from (*_defined(one), *_parts(ast.Module(one.body, [])))
-            elif any(True for _ in _blocks(one)):
-                yield ast.Constant(f"{type(one).__name__} ")
-                yield from _parts(one)
-            elif not (isinstance(node, Def) and at == 0 and is_text(one)):
-                yield one
+        for one in block:
+            yield from _parts(one)
+
+
+def _scope(function: Code) -> set[str]:
+    """What holds for all of a function, wherever it stands: which names are local, and whether it yields."""
+    found = set()
+    for node in ast.walk(function.parts[0]):
+        if isinstance(node, NAMING) and not (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)):
+            names = [getattr(node, field, None) for field in ("id", "name", "asname", "rest", "names")]
+            found.add(f"{type(node).__name__} {names}")
+    return found
 
 
 def _is_main(node: ast.stmt) -> bool:
@@ -223,8 +305,6 @@ def _binds(parts: Iterable[ast.AST]) -> set[str]:
                 found |= _names((node,))
             elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store | ast.Del):
                 found |= _names((node.value,))
-            elif isinstance(node, ast.ExceptHandler) and node.name:
-                found.add(node.name)
     return found
 
 

@@ -1,4 +1,4 @@
-"""A pytest plugin for the sandbox: it notes which functions of the repository each test ran, and runs chosen tests only.
+"""A pytest plugin for the sandbox: it notes which blocks of the repository's functions each test ran, and runs chosen tests only.
 
 Probes are put into the syntax trees of the repository's files as they are imported, so that nothing else gets slower and
 coverage tools and debuggers keep `sys.settrace` for themselves. What only C code opens (a parser given a path) is not seen.
@@ -10,6 +10,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from bot.workspace.toolchains.probes import PROBES
+
 NAME = "ostler_recorder"
 NOTES = "notes.json"
 ONLY = "only.json"
@@ -20,7 +22,7 @@ def recording(out: Path, at: str, seconds: float = 0.0) -> tuple[str, ...]:
 
     PYTHONPATH has to hold `at` too. After `seconds`, where they are given, no other test begins.
     """
-    (out / f"{NAME}.py").write_text(f"{HEAD}{RECORDER}")
+    (out / f"{NAME}.py").write_text(f"{HEAD}{PROBES}{RECORDER}")
     return ("-p", NAME, f"--ostler-notes={at}/{NOTES}", f"--ostler-seconds={seconds}")
 
 
@@ -86,8 +88,7 @@ def pytest_configure(config):
 
 # A bucket is a node id: what it holds counts for every test below that node, "" for all. Others are of functions that keep what
 # they work out, by number, and of files while they are imported. The stack says into which buckets what runs now belongs.
-RECORDER = r'''
-import _frozen_importlib_external as loading
+RECORDER = r'''import _frozen_importlib_external as loading
 from _pytest import fixtures
 from _pytest.assertion import rewrite
 
@@ -99,12 +100,10 @@ TOOLS = set(
     "uname ldconfig getconf git locale stty tput cat less more true false echo ls sleep head tail wc sort grep sed which".split()
 )
 SHELLS = {"sh", "bash", "dash"}
-FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 IMPORT = "import of "
-KEEPS = ("cache", "memo", "once", "singleton")
 
-functions, modules, probed, unseen = [], [], set(), set()
-hits, stack, opened, opaque, buckets, shared, times = set(), [("",)], {}, set(), {}, {}, {}
+unseen = set()
+hits, stack, opened, opaque, buckets, times = set(), [("",)], {}, set(), {}, {}
 places = {}
 collecting = [""]
 
@@ -122,92 +121,7 @@ def inside(path):
     return places[path]
 
 
-# --- probes ---
-
-
-def call(name, number, at):
-    value = ast.Expr(ast.Call(ast.Name(name, ast.Load()), [ast.Constant(number)], []))
-    for node in ast.walk(value):
-        ast.copy_location(node, at)
-    return value
-
-
-def own(node):
-    """The nodes of a function without those of functions and classes in it."""
-    for child in ast.iter_child_nodes(node):
-        if not isinstance(child, FUNCTION + (ast.ClassDef, ast.Lambda)):
-            yield child
-            yield from own(child)
-
-
-def keeps(function, names):
-    """Whether what the function works out may be kept for later callers: a cache decorator, or a global that it sets."""
-    for mark in function.decorator_list:
-        for node in ast.walk(mark):
-            name = getattr(node, "attr", getattr(node, "id", ""))
-            if isinstance(name, str) and any(word in name.lower() for word in KEEPS):
-                return True
-    for node in own(function):
-        if isinstance(node, ast.Global):
-            return True
-        if isinstance(node, (ast.Subscript, ast.Attribute)) and isinstance(node.ctx, ast.Store):
-            base = node.value
-            if isinstance(base, ast.Name) and (base.id in names or base.id == "cls"):
-                return True
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
-            if node.func.value.id in names and node.func.attr in ("append", "add", "setdefault", "update", "insert", "extend"):
-                return True
-    return False
-
-
-def guarded(number, body):
-    """`body`, with what runs in it noted for bucket `number` too."""
-    return [
-        call("__ostler_enter__", number, body[0]),
-        ast.copy_location(ast.Try(body, [], [], [call("__ostler_leave__", number, body[-1])]), body[0]),
-    ]
-
-
-def is_text(statement):
-    return isinstance(statement, ast.Expr) and isinstance(getattr(statement.value, "value", None), str)
-
-
-def probe(tree, path, whole):
-    """Put a probe into every function of a module; `whole` also notes apart what runs while it is imported."""
-    probed.add(path)
-    names = {node.id for node in own(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
-
-    def begin(function, name):
-        number = len(functions)
-        functions.append((path, name))
-        start = 1 if is_text(function.body[0]) else 0
-        rest = function.body[start:]
-        waits = isinstance(function, ast.AsyncFunctionDef)
-        waits = waits or any(isinstance(node, (ast.Yield, ast.YieldFrom)) for node in own(function))
-        first = call("__ostler_ran__", number, rest[0] if rest else function.body[0])
-        if rest and not waits and keeps(function, names):
-            rest = guarded(number, rest)
-        function.body[start:] = [first] + rest
-
-    def visit(body, prefix):
-        for node in body:
-            if isinstance(node, FUNCTION):
-                visit(node.body, prefix + node.name + ".<locals>.")
-                begin(node, prefix + node.name)
-            elif isinstance(node, ast.ClassDef):
-                visit(node.body, prefix + node.name + ".")
-            else:
-                for field in ("body", "orelse", "finalbody", "handlers", "cases"):
-                    visit(getattr(node, field, None) or [], prefix)
-
-    visit(tree.body, "")
-    if whole:
-        start = 1 if tree.body and is_text(tree.body[0]) else 0
-        while start < len(tree.body) and getattr(tree.body[start], "module", "") == "__future__":
-            start += 1
-        if tree.body[start:]:
-            modules.append(path)
-            tree.body[start:] = guarded(-len(modules), tree.body[start:])
+# --- what belongs where ---
 
 
 def settle():
@@ -385,27 +299,28 @@ class Recorder:
             json.dump(self.notes(), file, separators=(",", ":"))
 
     def notes(self):
-        ids = list(times)
-        number = {name: n for n, name in enumerate(ids)}
+        ids, masks, ran, sets = list(times), {}, {}, {}
+        for number, name in enumerate(ids):
+            for up in above(name):
+                masks[up] = masks.get(up, 0) | 1 << number
+        for bucket, found in buckets.items():
+            mask = masks.get(bucket, 0)
+            for function in found if mask else ():
+                ran[function] = ran.get(function, 0) | mask
 
         def of(keys):
-            """Numbers of the tests below these nodes; None for all."""
-            keys = {key for key in keys if isinstance(key, str)}
-            if any(not key or key.startswith(IMPORT) for key in keys):
-                return None
-            return [n for name, n in number.items() if any(up in keys for up in above(name))]
+            """The tests below these nodes."""
+            found = 0
+            for key in keys:
+                everyone = isinstance(key, str) and (not key or key.startswith(IMPORT))
+                found |= (1 << len(ids)) - 1 if everyone else masks.get(key, 0)
+            return "%x" % found
 
-        ran = []
-        for name in ids:
-            bits = 0
-            for up in above(name):
-                for function in buckets.get(up, ()):
-                    bits |= 1 << function
-            ran.append("%x" % bits)
         return {
             "tests": [[name, round(times[name], 4)] for name in ids],
             "functions": functions,
-            "ran": ran,
+            "ran": [[function, sets.setdefault(mask, len(sets))] for function, mask in sorted(ran.items())],
+            "sets": ["%x" % mask for mask in sets],
             "everyone": sorted(buckets.get("", ())),
             "imported": [[path, sorted(buckets[IMPORT + path])] for path in sorted(set(modules)) if IMPORT + path in buckets],
             "kept": [[key, sorted(found)] for key, found in buckets.items() if isinstance(key, int)],
