@@ -151,11 +151,14 @@ class Tree:
         path: Iterable[Path] = (),
         cache: bool = False,
     ) -> Ran:
-        """`python -m pytest` of the environment `place`. Without bytecode: a mutant may be as long and as old as the original."""
+        """`python -m pytest` of the environment `place`. Without bytecode: a mutant may be as long and as old as the original.
+
+        Tracebacks are Python's own for all, as Ostler has them for what it chose: pytest's take longer than most suites.
+        """
         notes = self.plugins / "notes.json"
         notes.unlink(missing_ok=True)
         off = ["-p", "no:randomly", *([] if cache else ["-p", "no:cacheprovider"])]
-        command = [str(place / "bin" / "python"), "-m", *module, "-q", *off, "-p", "bench_notes", *arguments]
+        command = [str(place / "bin" / "python"), "-m", *module, "-q", "--tb=native", *off, "-p", "bench_notes", *arguments]
         roots = [self.root / self.suite.root, self.plugins, *path]
         env = {
             "PATH": f"{place / 'bin'}:{os.environ['PATH']}",

@@ -22,6 +22,7 @@ ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
 NUMBER = re.compile(r"\d+")
 PATH = re.compile(r"(?:/[\w.@+-]+)+/([\w.@+-]+)")
 LOCATION = re.compile(r"^([^\s:]+:\d+): ", re.MULTILINE)
+FRAME = re.compile(r'^ *File "([^"\n]+)", line (\d+)', re.MULTILINE)
 
 
 def read(folder: Path, name: str = "junit.xml") -> tuple[TestCase, ...] | str:
@@ -60,22 +61,29 @@ def _cases(root: Element) -> Iterator[TestCase]:
         for child in element:
             if child.tag in ("failure", "error"):
                 outcome = "failed" if child.tag == "failure" else "error"
-                message = _message(child)
+                message = _message(child, element.get("file", ""))
                 break
             if child.tag == "skipped":
                 outcome, message = "skipped", child.get("message", "")
         yield TestCase(_id(element), outcome, signature(message) if outcome in ("failed", "error") else "", message[:MESSAGE])
 
 
-def _message(child: Element) -> str:
-    """The error line, then the place: pytest puts the place on the last line of the text."""
+def _message(child: Element, file: str) -> str:
+    """The error line, then the place: pytest puts the place on the last line of the text, Python where the root can be told."""
     said = child.get("message", "").strip()
     text = child.text or ""
     if said in ("", "collection failure"):
         errors = [line[2:].strip() for line in text.splitlines() if line.startswith("E ")]
         said = errors[-1] if errors else next((line for line in reversed(text.splitlines()) if line.strip()), said).strip()
-    places = LOCATION.findall(text)
+    places = LOCATION.findall(text) or _frames(text, file)
     return said[: MESSAGE - 80] + (f"\n({places[-1][:70]})" if places else "")
+
+
+def _frames(text: str, file: str) -> list[str]:
+    """Places in Python's own traceback that are below the folder that holds the test's `file`."""
+    frames = FRAME.findall(text)
+    root = next((path.removesuffix(file) for path, _ in frames if file and path.endswith(f"/{file}")), "")
+    return [f"{path.removeprefix(root)}:{line}" for path, line in frames if root and path.startswith(root)]
 
 
 def _id(element: Element) -> str:

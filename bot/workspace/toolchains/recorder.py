@@ -27,11 +27,14 @@ def recording(out: Path, at: str, seconds: float = 0.0) -> tuple[str, ...]:
 
 
 def only(out: Path, at: str, items: Sequence[str]) -> tuple[str, ...]:
-    """The same to run nothing but `items`, ids or whole files. Only their files are collected."""
+    """The same to run nothing but `items`, ids or whole files. Only their files are collected.
+
+    Tracebacks are Python's own: for pytest's, each failure parses whole files, which would be most of the time where much fails.
+    """
     (out / f"{NAME}.py").write_text(f"{HEAD}{CHOOSER}")
     (out / ONLY).write_text(json.dumps(list(items)))
     files = dict.fromkeys(item.partition("::")[0] for item in items)
-    return ("-p", NAME, f"--ostler-only={at}/{ONLY}", *files)
+    return ("-p", NAME, "--tb=native", f"--ostler-only={at}/{ONLY}", *files)
 
 
 # Python 3.8 or newer, and the pytest that is there.
