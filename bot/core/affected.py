@@ -151,6 +151,7 @@ class _Search:
         for name in before.changed(after):
             self._block((path, name))
         for statement, is_new in _different(before.statements, after.statements):
+            self._take(self.known.ran.get((path, ""), 0), path)
             if statement.kind == "def" and statement.qualified in both:
                 self._take(self.known.ran.get((path, statement.qualified), 0), statement.qualified)
                 self.names.add(statement.name)

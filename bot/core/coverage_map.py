@@ -14,7 +14,8 @@ FIELDS = frozenset(
 )
 
 Block = tuple[str, str]
-"""A file's path and the name of a block in it, as `outline.blocks` gives them; the first of a function is named like it."""
+"""A file's path and the name of a block in it, as `outline.blocks` gives them; the first of a function is named like it.
+An empty name is the import of the file, in a process that a test started."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -205,15 +205,24 @@ def test_child():
     assert subprocess.run([sys.executable, "-c", "from pk.core import plain; plain(1)"]).returncode == 0
 
 
-def test_tool():
+def test_apart():
+    assert subprocess.run([sys.executable, "-I", "-c", ""]).returncode == 0
+
+
+def test_tools():
     assert subprocess.run(["true"]).returncode == 0
+    assert subprocess.run("echo '$(x);' \\"a b\\"", shell=True).returncode == 0
+
+
+def test_shell():
+    assert subprocess.run("echo $(echo)", shell=True).returncode == 0
 
 
 def test_data():
     assert pathlib.Path("data/table.txt").read_text() == "1\\n"
 """,
 }
-CHILD = "tests/test_outside.py::test_child"
+APART = {f"tests/test_outside.py::test_{name}" for name in ("apart", "shell")}
 
 
 def recorded(box: Sandbox, root: Path) -> tuple[TestReport, bytes | None]:
@@ -226,7 +235,7 @@ def recorded(box: Sandbox, root: Path) -> tuple[TestReport, bytes | None]:
 def known(box: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> CoverageMap:
     root = put(tmp_path_factory.mktemp("tree") / "t", FILES)
     report, notes = recorded(box, root)
-    assert (report.outcome, report.collected) == ("pass", 18), report.output
+    assert (report.outcome, report.collected) == ("pass", 20), report.output
     assert notes is not None
     made = read_map(json.loads(notes))
     return replace(made, seconds=(1.0,) * len(made.tests))  # so that no test is most of the suite
@@ -252,14 +261,14 @@ def after(known: CoverageMap, path: str, old: str, new: str) -> Affected:
 
 
 def names(found: Affected) -> set[str]:
-    """The tests chosen, without their file, and without the one that runs a process and so always counts."""
+    """The tests chosen, without their file, and without those that run a process which cannot be followed: they always count."""
     assert not found.everything, found.why
-    assert CHILD in found.items
-    return {item.rpartition("/")[2].replace("test_", "").replace(".py", "") for item in found.items if item != CHILD}
+    assert {*found.items} >= APART
+    return {item.rpartition("/")[2].replace("test_", "").replace(".py", "") for item in found.items if item not in APART}
 
 
 def test_a_function_concerns_the_tests_that_ran_it(known: CoverageMap) -> None:
-    assert names(after(known, "pk/core.py", "return x + 1", "return x + 2")) == {"plain::plain"}
+    assert names(after(known, "pk/core.py", "return x + 1", "return x + 2")) == {"plain::plain", "outside::child"}
     assert names(after(known, "pk/core.py", "out.append(1)", "out.append(2)")) == {"plain::thread"}
     assert names(after(known, "pk/core.py", "return 0", "return 9")) == set()
 
@@ -278,13 +287,15 @@ def test_fixtures_concern_what_they_are_for(known: CoverageMap) -> None:
 
 
 def test_statements_concern_whoever_mentions_what_they_bind(known: CoverageMap) -> None:
-    assert "plain::rated" in names(after(known, "pk/core.py", "RATE = 3", "RATE = 4"))
+    assert {"plain::rated", "outside::child"} <= names(after(known, "pk/core.py", "RATE = 3", "RATE = 4"))
     assert names(after(known, "pk/shape.py", "sides = 4", "sides = 5")) == {"shape"}
-    assert names(after(known, "pk/core.py", "    return function\n", "    return None\n")) == {"plain"}
+    assert names(after(known, "pk/core.py", "    return function\n", "    return None\n")) == {"plain", "outside::child"}
 
 
 def test_what_is_new_concerns_nobody_who_does_not_mention_it(known: CoverageMap) -> None:
-    assert names(after(known, "pk/core.py", "RATE = 3\n", "RATE = 3\n\n\ndef unheard_of():\n    return 1\n")) == set()
+    assert names(after(known, "pk/core.py", "RATE = 3\n", "RATE = 3\n\n\ndef unheard_of():\n    return 1\n")) == {
+        "outside::child"
+    }
     assert names(after(known, "pk/other.py", "", "def unheard_of():\n    return 1\n")) == set()
     assert names(after(known, "tests/test_new.py", "", "def test_it():\n    pass\n")) == {"new"}
 
@@ -325,6 +336,7 @@ def test_only_what_is_chosen_is_run(box: Sandbox, tmp_path: Path, known: Coverag
         f"tests/test_plain.py::test_{name}" for name in ("kept[1]", "kept[2]", "kept_again")
     }
     assert {case.id for case in report.cases} == {*found.items}
+    assert all("\n(tests/test_plain.py:" in case.message for case in report.failing)
 
 
 def test_tests_for_which_there_is_no_time_are_named(tmp_path: Path) -> None:

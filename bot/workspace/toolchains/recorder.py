@@ -22,7 +22,8 @@ def recording(out: Path, at: str, seconds: float = 0.0) -> tuple[str, ...]:
 
     PYTHONPATH has to hold `at` too. After `seconds`, where they are given, no other test begins.
     """
-    (out / f"{NAME}.py").write_text(f"{HEAD}{PROBES}{RECORDER}")
+    (out / f"{NAME}.py").write_text(f"{HEAD}{PROBES}{WATCH}{RECORDER}")
+    (out / "sitecustomize.py").write_text(f"{HEAD}{PROBES}{WATCH}{CHILD}")
     return ("-p", NAME, f"--ostler-notes={at}/{NOTES}", f"--ostler-seconds={seconds}")
 
 
@@ -39,8 +40,7 @@ def only(out: Path, at: str, items: Sequence[str]) -> tuple[str, ...]:
 
 # Python 3.8 or newer, and the pytest that is there.
 HEAD = r'''"""PYTEST_DONT_REWRITE"""
-import ast, builtins, json, os, shlex, sys, time
-import pytest
+import ast, atexit, builtins, json, os, re, shlex, sys, time
 
 
 def above(name):
@@ -55,7 +55,9 @@ def above(name):
 
 '''
 
-CHOOSER = r"""
+CHOOSER = r"""import pytest
+
+
 class Only:
     def __init__(self, config, wanted):
         if hasattr(config.option, "cov_fail_under"):
@@ -91,11 +93,14 @@ def pytest_configure(config):
 
 # A bucket is a node id: what it holds counts for every test below that node, "" for all. Others are of functions that keep what
 # they work out, by number, and of files while they are imported. The stack says into which buckets what runs now belongs.
-RECORDER = r'''import _frozen_importlib_external as loading
-from _pytest import fixtures
-from _pytest.assertion import rewrite
+WATCH = r'''import _frozen_importlib_external as loading
 
-ROOT, PREFIX = os.path.realpath(os.getcwd()), os.path.realpath(sys.prefix)
+HERE, PREFIX = os.path.dirname(os.path.abspath(__file__)), os.path.realpath(sys.prefix)
+# Of a Python process that a test started: the number of the bucket that it counts for, and the root.
+FOLLOWED = "RECORDER_FOLLOWS"
+NUMBER, _, ROOT = os.environ.get(FOLLOWED, "").partition(":")
+ROOT = ROOT or os.path.realpath(os.getcwd())
+CHILDREN = os.path.join(HERE, "children")
 FOREIGN = ("site-packages", "dist-packages", "node_modules")
 STARTS = set("subprocess.Popen os.system os.fork os.forkpty os.posix_spawn os.spawn os.exec pty.spawn".split())
 LISTS = {"os.listdir", "os.scandir"}
@@ -103,12 +108,13 @@ TOOLS = set(
     "uname ldconfig getconf git locale stty tput cat less more true false echo ls sleep head tail wc sort grep sed which".split()
 )
 SHELLS = {"sh", "bash", "dash"}
+QUOTED = "'[^']*'|\"[^\"$`]*\""
 IMPORT = "import of "
 
-unseen = set()
 hits, stack, opened, opaque, buckets, times = set(), [("",)], {}, set(), {}, {}
 places = {}
 collecting = [""]
+labels, starts = {}, {}
 
 
 def inside(path):
@@ -156,7 +162,6 @@ builtins.__ostler_enter__ = enter_part
 builtins.__ostler_leave__ = leave
 
 plain_source = loading.SourceLoader.source_to_code
-plain_asserts = rewrite.rewrite_asserts
 
 
 def source_to_code(self, data, path, *rest, **named):
@@ -168,14 +173,10 @@ def source_to_code(self, data, path, *rest, **named):
         probe(tree, here, here != collecting[-1])
     except (SyntaxError, ValueError, RecursionError):
         return plain_source(self, data, path, *rest, **named)
+    if NUMBER:
+        functions.append((here, ""))
+        hits.add(len(functions) - 1)
     return plain_source(self, tree, path, *rest, **named)
-
-
-def rewrite_asserts(tree, source, module_path=None, config=None):
-    here = inside(module_path) if module_path else None
-    if here is not None:
-        probe(tree, here, here != collecting[-1])
-    plain_asserts(tree, source, module_path, config)
 
 
 def audit(event, given):
@@ -191,8 +192,17 @@ def audit(event, given):
         elif given and given[0] is None:
             note(".", "/")
     elif event in STARTS:
-        if not harmless(event, given):
+        if event == "subprocess.Popen" and given[0] == sys.executable:
+            follow()
+        elif not harmless(event, given):
             opaque.update(stack[-1])
+
+
+def follow():
+    """A Python process that starts now leaves notes of its own, in `CHILDREN`, for the bucket that runs now."""
+    label = NUMBER or str(labels.setdefault(stack[-1], len(labels)))
+    starts[label] = starts.get(label, 0) + 1
+    os.environ[FOLLOWED] = label + ":" + ROOT
 
 
 def harmless(event, given):
@@ -202,7 +212,8 @@ def harmless(event, given):
         words = [os.fsdecode(word) for word in program[:1]]
         if event == "os.system" or event == "subprocess.Popen" and os.path.basename(words[0]) in SHELLS:
             command = os.fsdecode(given[0] if event == "os.system" else given[1][2])
-            words = [] if set(command) & set(";|&$`(){}<>\n") else shlex.split(command)
+            bare = re.sub(QUOTED, "", command)
+            words = [] if set(bare) & set(";|&$`(){}<>\n") or "\\" in command else shlex.split(command)
         return os.path.basename(words[0]) in TOOLS
     except (TypeError, ValueError, IndexError):
         return False
@@ -232,10 +243,87 @@ def inside_import():
 
 
 REWRITES = os.path.join("_pytest", "assertion", "rewrite.py")
+
+
+def watch():
+    loading.SourceLoader.source_to_code = source_to_code
+    sys.addaudithook(audit)
+
+
+def overlooked():
+    """Files of the repository that were imported without probes."""
+    found = {inside(path) for path in (getattr(module, "__file__", None) for module in list(sys.modules.values())) if path}
+    return found - probed - {None}
+
+
+'''
+
+# Python imports it as it starts. In a process that a test started it does the recorder's work, and leaves its notes at the end:
+# an empty file is that of a process which did not get there.
+CHILD = r"""from importlib.util import module_from_spec
+from importlib.machinery import PathFinder
+
+
+def leave_notes(place):
+    settle()
+    ran = [functions[number] for number in set().union(*buckets.values())]
+    notes = {"ran": ran, "opened": list(opened), "starts": sum(starts.values()), "opaque": bool(opaque or overlooked())}
+    with open(place, "w") as file:
+        json.dump(notes, file)
+
+
+if NUMBER:
+    os.makedirs(CHILDREN, exist_ok=True)
+    own_notes = os.path.join(CHILDREN, "%s-%d-%d.json" % (NUMBER, os.getpid(), time.monotonic_ns()))
+    open(own_notes, "w").close()
+    atexit.register(leave_notes, own_notes)
+    enter(("",))
+    watch()
+other = PathFinder.find_spec("sitecustomize", [path for path in sys.path if os.path.abspath(path) != HERE])
+if other is not None:
+    sys.modules["sitecustomize"] = module_from_spec(other)
+    other.loader.exec_module(sys.modules["sitecustomize"])
+"""
+
+RECORDER = r'''import pytest
+from _pytest import fixtures
+from _pytest.assertion import rewrite
+
+plain_asserts = rewrite.rewrite_asserts
+
+
+def rewrite_asserts(tree, source, module_path=None, config=None):
+    here = inside(module_path) if module_path else None
+    if here is not None:
+        probe(tree, here, here != collecting[-1])
+    plain_asserts(tree, source, module_path, config)
+
+
 # At once: what other plugins import is to be seen too.
-loading.SourceLoader.source_to_code = source_to_code
 rewrite.rewrite_asserts = rewrite_asserts
-sys.addaudithook(audit)
+watch()
+
+
+def take_notes():
+    """What the processes that tests started ran. One without notes, or with more than were started, may have run anything."""
+    left = {str(number): [] for number in labels.values()}
+    for name in sorted(os.listdir(CHILDREN)) if os.path.isdir(CHILDREN) else ():
+        with open(os.path.join(CHILDREN, name)) as file:
+            text = file.read()
+        left.setdefault(name.partition("-")[0], []).append(json.loads(text) if text else None)
+    for keys, number in labels.items():
+        notes = left[str(number)]
+        whole = all(note and not note["opaque"] for note in notes)
+        if not whole or len(notes) != starts.get(str(number), 0) + sum(note["starts"] for note in notes):
+            opaque.update(keys)
+            continue
+        for note in notes:
+            functions.extend(note["ran"])
+            ran = range(len(functions) - len(note["ran"]), len(functions))
+            for key in keys:
+                buckets.setdefault(key, set()).update(ran)
+            for path in note["opened"]:
+                opened.setdefault(path, set()).update(keys)
 
 
 # --- hooks ---
@@ -275,6 +363,8 @@ class Recorder:
         else:
             times.setdefault(item.nodeid, 0.0)
         enter((item.nodeid,))
+        if labels:
+            os.environ[FOLLOWED] = "%d:%s" % (labels.setdefault(stack[-1], len(labels)), ROOT)
         yield
         leave()
 
@@ -293,11 +383,8 @@ class Recorder:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self):
         settle()
-        for module in list(sys.modules.values()):
-            path = getattr(module, "__file__", None)
-            here = inside(path) if isinstance(path, str) else None
-            if here is not None and here not in probed:
-                unseen.add(here)
+        os.environ.pop(FOLLOWED, None)
+        take_notes()
         with open(self.target, "w") as file:
             json.dump(self.notes(), file, separators=(",", ":"))
 
@@ -330,7 +417,7 @@ class Recorder:
             "opened": [[path, of(keys)] for path, keys in sorted(opened.items()) if os.path.exists(os.path.join(ROOT, path))],
             "opaque": of(opaque),
             "files": sorted(probed),
-            "unseen": sorted(unseen),
+            "unseen": sorted(overlooked()),
             "left": self.left,
         }
 
