@@ -45,15 +45,16 @@ def compared(before: Share, after: Share) -> Coverage:
 
 
 def counted(known: CoverageMap, files: Mapping[str, str]) -> Share:
-    """The share of the functions that tests ran, themselves or by an import. What a process that a test starts runs is not seen.
+    """The share of the functions that tests ran, themselves or by an import, as far as the recorder saw it.
 
-    `files` are the Python files of the tree with their text: nothing is known yet of those that no test imported.
+    `files` are the Python files of the tree with their text. Of those that only a process of a test imported, or nothing, the map
+    does not hold all functions.
     """
-    there = {function for function in known.functions if not is_test_support(function[0])}
+    sources = {path for path in files if path not in known.unseen and not is_test_support(path)}
+    there = {function for function in known.functions if function[0] in sources}
     ran = {*known.ran, *known.everyone, *(function for found in known.imported.values() for function in found)}
-    seen = known.files | known.unseen
-    others = (text for path, text in files.items() if path not in seen and not is_test_support(path))
-    return len(there & ran), len(there) + sum(map(_functions, others))
+    read = sum(_functions(files[path]) for path in sources - known.files)
+    return len(there & ran), sum(path in known.files for path, _ in there) + read
 
 
 def _functions(source: str) -> int:

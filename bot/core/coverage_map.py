@@ -26,7 +26,8 @@ class CoverageMap:
     `imported` are those that ran while a file was imported. `kept` are functions that may keep their results, each with what ran
     inside it: the next caller depends on that and doesn't run it. `opened` are files, and with a `/` at the end folders that
     were listed. What a process that `opaque` tests started ran is not known. `unseen` are files that were imported unnoticed.
-    `left` are tests for which there was no time: nothing is known of them. `functions` are all those of `files`.
+    `left` are tests for which there was no time: nothing is known of them. `functions` are all those of `files`, by
+    their first blocks.
     """
 
     tests: tuple[str, ...]
@@ -40,7 +41,7 @@ class CoverageMap:
     files: frozenset[str]
     unseen: frozenset[str]
     left: tuple[str, ...] = ()
-    functions: frozenset[Function] = frozenset()
+    functions: frozenset[Block] = frozenset()
 
     @property
     def all(self) -> int:
@@ -81,7 +82,7 @@ def _read(value: Any) -> CoverageMap:
         frozenset(_text(path) for path in value["files"]),
         frozenset(_text(path) for path in value["unseen"]),
         tuple(_text(name) for name in value["left"]),
-        frozenset(functions),
+        frozenset((path, name) for path, name in functions if name and ":" not in name),
     )
 
 
