@@ -10,16 +10,17 @@ from __future__ import annotations
 # they work out, is between __ostler_enter__ and __ostler_leave__.
 PROBES = r'''
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
+APART = FUNCTION + (ast.ClassDef, ast.Lambda)
+LOAD = ast.Load()
 KEEPS = ("cache", "memo", "once", "singleton")
 
 functions, modules, probed = [], [], set()
 
 
 def call(name, number, at):
-    value = ast.Expr(ast.Call(ast.Name(name, ast.Load()), [ast.Constant(number)], []))
-    for node in ast.walk(value):
-        ast.copy_location(node, at)
-    return value
+    place = (at.lineno, at.col_offset, at.end_lineno, at.end_col_offset)
+    here = dict(zip(("lineno", "col_offset", "end_lineno", "end_col_offset"), place))
+    return ast.Expr(ast.Call(ast.Name(name, LOAD, **here), [ast.Constant(number, **here)], [], **here), **here)
 
 
 def ran(path, name, at):
@@ -29,20 +30,20 @@ def ran(path, name, at):
 
 def own(node):
     """The nodes of a function without those of functions and classes in it."""
-    for child in ast.iter_child_nodes(node):
-        if not isinstance(child, FUNCTION + (ast.ClassDef, ast.Lambda)):
-            yield child
-            yield from own(child)
+    found = [node]
+    for one in found:
+        found += [child for child in ast.iter_child_nodes(one) if not isinstance(child, APART)]
+    return found[1:]
 
 
-def keeps(function, names):
+def keeps(function, nodes, names):
     """Whether what the function works out may be kept for later callers: a cache decorator, or a global that it sets."""
     for mark in function.decorator_list:
         for node in ast.walk(mark):
             name = getattr(node, "attr", getattr(node, "id", ""))
             if isinstance(name, str) and any(word in name.lower() for word in KEEPS):
                 return True
-    for node in own(function):
+    for node in nodes:
         if isinstance(node, ast.Global):
             return True
         if isinstance(node, (ast.Subscript, ast.Attribute)) and isinstance(node.ctx, ast.Store):
@@ -101,9 +102,9 @@ def probe(tree, path, whole):
         number = len(functions)
         start = 1 if is_text(function.body[0]) else 0
         rest = function.body[start:]
-        waits = isinstance(function, ast.AsyncFunctionDef)
-        waits = waits or any(isinstance(node, (ast.Yield, ast.YieldFrom)) for node in own(function))
-        keeping = rest and not waits and keeps(function, names)
+        nodes = own(function)
+        waits = isinstance(function, ast.AsyncFunctionDef) or any(isinstance(node, (ast.Yield, ast.YieldFrom)) for node in nodes)
+        keeping = rest and not waits and keeps(function, nodes, names)
         first = ran(path, name, rest[0] if rest else function.body[0])
         rest = blocks(rest, path, name)
         function.body[start:] = [first] + (guarded(number, rest) if keeping else rest)
