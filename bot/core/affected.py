@@ -22,8 +22,8 @@ from bot.core.reports import FileChange
 PROSE = (".md", ".rst", ".txt")
 CODE = (".py", ".js", ".jsx", ".mjs", ".cjs", ".ts", ".tsx", ".mts", ".cts", ".go", ".rs", ".java", ".kt")
 CORE_FILES = ("__init__", "setup", "pyproject.toml", "config", "settings", "base", "main")
-MOST_OF_TIME = 0.7
-"""Above this share of the suite's time a selection saves too little to be worth its risk."""
+MOST = 0.7
+"""Above this share of the suite's tests, and of its time, a selection saves too little to be worth its risk."""
 LABELS = 3
 
 
@@ -309,7 +309,7 @@ def _answer(known: CoverageMap, found: _Search, first: tuple[str, ...]) -> Affec
     seconds = dict(zip(known.tests, known.seconds, strict=True))
     count, total = sum(map(len, chosen.values())), sum(known.seconds) or 1.0
     share = sum(seconds[test] for tests in chosen.values() for test in tests) / total
-    if share > MOST_OF_TIME:
+    if share > MOST and count > MOST * len(known.tests):
         return Affected(True, (), f"{count:,} of {len(known.tests):,} tests ran what changed", 1.0)
     chosen |= {file: [] for file in found.files if file not in chosen}
     stems = [_last(path.removesuffix(".py").replace("/", ".")).lower() for path in found.labels]

@@ -141,6 +141,13 @@ class Worktree:
                 return self._git("cat-file", "blob", entry.blob).stdout
         return None
 
+    def contents(self, tree: str, end: str) -> dict[str, bytes]:
+        """The files whose path ends so, links not included, by path."""
+        listed = self._list(tree).items()
+        wanted = {path: entry.blob for path, entry in listed if path.endswith(end) and entry.mode.startswith("100")}
+        blobs = self._blobs({*wanted.values()})
+        return {path: blobs[blob] for path, blob in wanted.items()}
+
     def changes(self, base_tree: str, tree: str) -> tuple[FileChange, ...]:
         """What differs, sorted by path, with contents; a rename is a delete and an add."""
         raw = self._git("diff-tree", "-r", "-z", "--raw", "--no-renames", "--no-abbrev", base_tree, tree).stdout.split(b"\0")

@@ -58,7 +58,6 @@ from bot.workspace.sandbox import Sandbox
 from bot.workspace.search import grep
 from bot.workspace.suites import MAX_AGAIN, WHOLE, Chosen, Suites
 from bot.workspace.toolchains import Surroundings, Toolchain, detect
-from bot.workspace.toolchains.reading import read_text
 from bot.workspace.trials import try_check
 from bot.workspace.variables import VARIABLES
 
@@ -250,8 +249,7 @@ class Workplace:
 
     def _sources(self, tree: str) -> dict[str, str]:
         """The Python files of `tree`."""
-        copy = self._copy(tree, "head")
-        return {name: read_text(copy, name) for name in self.worktree.files(tree) if name.endswith(".py")}
+        return {path: content.decode(errors="replace") for path, content in self.worktree.contents(tree, ".py").items()}
 
     def _repeats(self, base_tree: str, tree: str, base: TestReport, now: TestReport, settings: Settings) -> Repeats:
         """What got worse from `base` to `now`, which is a run of `tree`, run again on both."""
@@ -333,7 +331,7 @@ class Workplace:
         refused: list[str] = []
         changed = False
         for use in (block for block in message.blocks if isinstance(block, ToolUse)):
-            outcome = self._use(use, request.settings)
+            outcome = self._use(use, request)
             results.append(ToolResult(use.id, redact(shortened(outcome.text, RESULT_CHARS)), outcome.is_error))
             refused += outcome.refused
             changed = changed or bool(outcome.touched) or use.name in SHELLS
@@ -341,7 +339,7 @@ class Workplace:
             self._at = self.worktree.snapshot()
         return Used(self._at, tuple(results), tuple(refused))
 
-    def _use(self, use: ToolUse, settings: Settings) -> Outcome:
+    def _use(self, use: ToolUse, request: RunRequested) -> Outcome:
         try:
             arguments = json.loads(use.arguments or "{}")
         except ValueError as error:
@@ -354,7 +352,7 @@ class Workplace:
             "apply_patch": editor.apply_patch,
             "view": lambda given: editor.view({**given, "view_range": _range(given)}),
             "search": self._search,
-            "run_checks": lambda given: self._run_checks(given, settings),
+            "run_checks": lambda given: self._run_checks(given, request),
             "bash": lambda given: self._shell([str(given.get("command") or "")]),
             "shell": lambda given: self._shell([str(command) for command in given.get("commands") or ()]),
         }
@@ -368,15 +366,15 @@ class Workplace:
             return Outcome("A pattern is needed.", is_error=True)
         return Outcome(grep(self.worktree, pattern, below) or "No line matches.")
 
-    def _run_checks(self, given: dict[str, Any], settings: Settings) -> Outcome:
+    def _run_checks(self, given: dict[str, Any], request: RunRequested) -> Outcome:
         """The inner loop: checks on what changed, and the tests asked for, with the short time limit."""
         tree = self.worktree.snapshot()
         base_tree = self.worktree.tree_of(self.worktree.base)
         changes = self.worktree.changes(base_tree, tree)
         asked = given.get("tests")
         selection = tuple(str(item) for item in asked) if isinstance(asked, list) else ()
-        chosen = Chosen(selection, quick=True) if selection else self._choose(base_tree, tree, changes, settings)
-        checks, report = self._checked(base_tree, tree, [change.path for change in changes], settings, chosen)
+        chosen = Chosen(selection, quick=True) if selection else self._choose(base_tree, tree, changes, request)
+        checks, report = self._checked(base_tree, tree, [change.path for change in changes], request.settings, chosen)
         lines = [f"{check.name}: {check.outcome}{': ' + check.detail if check.detail else ''}" for check in checks]
         lines.append(f"tests: {report.outcome}: {report.reason} ({report.collected} collected)")
         if chosen.quick and chosen.why and not chosen.nothing:
@@ -384,18 +382,18 @@ class Workplace:
         elif chosen.why:
             lines.append(f"{'no' if chosen.nothing else 'all'} tests ran: {chosen.why}")
         lines += [f"- {case.id}: {case.message}" for case in report.failing[:FAILURES_SHOWN]]
-        lines += [f"guidance, {line}" for line in self._guidance(checks, report, patterns(settings.commands.errors))]
+        lines += [f"guidance, {line}" for line in self._guidance(checks, report, patterns(request.settings.commands.errors))]
         if report.outcome in ("fail", "error"):
             lines += ["", report.output[-6_000:]]
         return Outcome("\n".join(lines))
 
-    def _choose(self, base_tree: str, tree: str, changes: Sequence[FileChange], settings: Settings) -> Chosen:
+    def _choose(self, base_tree: str, tree: str, changes: Sequence[FileChange], request: RunRequested) -> Chosen:
         """The tests that concern `changes`: by what they ran on the base, else by what the runner itself knows of imports."""
         changed, files = tuple(change.path for change in changes), self.worktree.files(tree)
-        if why := settings.full_run.reason(changed, files):
+        if why := request.settings.full_run.reason(changed, files):
             return Chosen(why=why)
         if changed and (known := self.suites.known(base_tree)):
-            found = affected(known, changes, self._sources(tree))
+            found = affected(known, changes, self._sources(tree), first=(request.ticket.text,))
             return Chosen(why=found.why) if found.everything else Chosen(found.items, (), True, True, found.why)
         narrowed = self.toolchain.narrows(changed)
         return Chosen((), changed, False, True, narrowed) if narrowed else WHOLE

@@ -139,6 +139,19 @@ def test_a_test_that_an_overriding_member_changes_is_chosen(program: tuple[str, 
     assert failing(text, after, tests) <= chosen(found, len(tests))
 
 
+@given(st.sampled_from(["a", "b", "c"]))
+def test_tests_that_the_ticket_names_come_first(name: str) -> None:
+    files = [f"test_{one}.py" for one in "abcdef"]
+    ran = {(PATH, "f"): 0b000111}
+    none: frozenset[Block] = frozenset()
+    tests = tuple(f"{file}::test_it" for file in files)
+    known = CoverageMap(tests, (1.0,) * 6, ran, none, {}, {}, {}, 0, frozenset((PATH,)), frozenset())
+    text = f"`test_{name}.py::test_it` fails"
+    found = affected(known, [changed("def f(): return 1", "def f(): return 2")], {}, first=(text,))
+    assert found.items[0] == f"test_{name}.py"
+    assert {*found.items} == {*files[:3]}
+
+
 @given(programs(), st.sampled_from(["def unheard():\n    return 1\n", "UNHEARD = 1\n", "# words\n", "\n\n"]))
 def test_what_nothing_mentions_adds_no_function_s_tests(program: tuple[str, list[str]], more: str) -> None:
     text, tests = program
