@@ -410,7 +410,7 @@ FEATURES = (
     Feature(
         "large changes and core files run all tests",
         "bot/workspace/workplace.py",
-        "if why := settings.full_run.reason(changed, files):",
+        "if why := request.settings.full_run.reason(changed, files):",
         'if why := "":',
         "test_selected.py::test_while_building_only_those_run_that_ran_what_changed",
     ),
