@@ -23,7 +23,8 @@ def recording(out: Path, at: str, seconds: float = 0.0) -> tuple[str, ...]:
     PYTHONPATH has to hold `at` too. After `seconds`, where they are given, no other test begins.
     """
     (out / f"{NAME}.py").write_text(f"{HEAD}{PROBES}{WATCH}{RECORDER}")
-    (out / "sitecustomize.py").write_text(f"{HEAD}{PROBES}{WATCH}{CHILD}")
+    (out / f"{NAME}_child.py").write_text(f"{HEAD}{PROBES}{WATCH}{CHILD}")
+    (out / "sitecustomize.py").write_text(SITE)
     return ("-p", NAME, f"--ostler-notes={at}/{NOTES}", f"--ostler-seconds={seconds}")
 
 
@@ -252,19 +253,29 @@ def watch():
 
 def overlooked():
     """Files of the repository that were imported without probes."""
-    found = {inside(path) for path in (getattr(module, "__file__", None) for module in list(sys.modules.values())) if path}
-    return found - probed - {None}
+    paths = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+    return {inside(path) for path in paths if isinstance(path, str)} - probed - {None}
 
 
 '''
 
-# Python imports it as it starts. In a process that a test started it does the recorder's work, and leaves its notes at the end:
-# an empty file is that of a process which did not get there.
-CHILD = r"""from importlib.util import module_from_spec
+# Python imports it as it starts, and what would have been imported in its place comes after it.
+SITE = r"""import os, sys
 from importlib.machinery import PathFinder
+from importlib.util import module_from_spec
 
+if os.environ.get("RECORDER_FOLLOWS"):
+    import ostler_recorder_child
+here = os.path.dirname(os.path.abspath(__file__))
+other = PathFinder.find_spec("sitecustomize", [path for path in sys.path if os.path.abspath(path) != here])
+if other is not None:
+    sys.modules["sitecustomize"] = module_from_spec(other)
+    other.loader.exec_module(sys.modules["sitecustomize"])
+"""
 
-def leave_notes(place):
+# The recorder's work in a process that a test started, which leaves its notes at the end: an empty file is that of a process
+# which did not get there.
+CHILD = r"""def leave_notes(place):
     settle()
     ran = [functions[number] for number in set().union(*buckets.values())]
     notes = {"ran": ran, "opened": list(opened), "starts": sum(starts.values()), "opaque": bool(opaque or overlooked())}
@@ -272,17 +283,12 @@ def leave_notes(place):
         json.dump(notes, file)
 
 
-if NUMBER:
-    os.makedirs(CHILDREN, exist_ok=True)
-    own_notes = os.path.join(CHILDREN, "%s-%d-%d.json" % (NUMBER, os.getpid(), time.monotonic_ns()))
-    open(own_notes, "w").close()
-    atexit.register(leave_notes, own_notes)
-    enter(("",))
-    watch()
-other = PathFinder.find_spec("sitecustomize", [path for path in sys.path if os.path.abspath(path) != HERE])
-if other is not None:
-    sys.modules["sitecustomize"] = module_from_spec(other)
-    other.loader.exec_module(sys.modules["sitecustomize"])
+os.makedirs(CHILDREN, exist_ok=True)
+own_notes = os.path.join(CHILDREN, "%s-%d-%d.json" % (NUMBER, os.getpid(), time.monotonic_ns()))
+open(own_notes, "w").close()
+atexit.register(leave_notes, own_notes)
+enter(("",))
+watch()
 """
 
 RECORDER = r'''import pytest
@@ -308,9 +314,12 @@ def take_notes():
     """What the processes that tests started ran. One without notes, or with more than were started, may have run anything."""
     left = {str(number): [] for number in labels.values()}
     for name in sorted(os.listdir(CHILDREN)) if os.path.isdir(CHILDREN) else ():
-        with open(os.path.join(CHILDREN, name)) as file:
-            text = file.read()
-        left.setdefault(name.partition("-")[0], []).append(json.loads(text) if text else None)
+        notes = left.setdefault(name.partition("-")[0], [])
+        try:
+            with open(os.path.join(CHILDREN, name)) as file:
+                notes.append(json.load(file))
+        except ValueError:  # it did not end, or has not yet
+            notes.append(None)
     for keys, number in labels.items():
         notes = left[str(number)]
         whole = all(note and not note["opaque"] for note in notes)
