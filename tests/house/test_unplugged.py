@@ -270,7 +270,7 @@ FEATURES = (
     Feature(
         "guidance comes while a model works",
         "bot/workspace/workplace.py",
-        'lines += [f"guidance, {line}" for line in self._guidance(checks, report, patterns(settings.commands.errors))]',
+        'lines += [f"guidance, {line}" for line in self._guidance(checks, report, patterns(request.settings.commands.errors))]',
         "self._guidance(checks, report, patterns(settings.commands.errors))",
         "test_ladder.py::test_guidance_comes_with_the_second_lint_error_and_goes_with_two_successes",
     ),
