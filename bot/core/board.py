@@ -102,3 +102,11 @@ def changed(before: str, after: str) -> tuple[tuple[Box, bool], ...]:
     """The boxes that an edit ticked (True) or, for the pause alone, took the tick from. What was not there before, nobody saw."""
     old, new = boxes(before), boxes(after)
     return tuple((box, tick) for box, tick in new.items() if box in old and tick != old[box] and (tick or box.act == PAUSE))
+
+
+def texts(ticks: Sequence[tuple[Box, bool]]) -> tuple[str, str]:
+    """The shortest texts of a dashboard, before and after, in which these boxes are what `changed`."""
+    old, new = (
+        "\n".join([MARK, *(f"- [{'x' if tick == after else ' '}] {box}" for box, tick in ticks)]) for after in (False, True)
+    )
+    return old, new

@@ -11,35 +11,47 @@ import hmac
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
-from bot.core.board import Box, changed
+from bot.core.board import Box, changed, texts
 from bot.core.errors import BadInput, PolicyError, SetupError
+from bot.core.session import LABEL
 
 MAX_BYTES = 5_000_000
 """GitHub's own cap is 25 MB; the events below are far smaller."""
 MAX_DEPTH = 64
 SIGNATURE = "x-hub-signature-256"
 _SIGNATURE = re.compile(r"sha256=[0-9a-f]{64}")
-_TOKENS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
-"""Strings, so that brackets in them don't count (one without an end reaches to the end of the text), and brackets."""
+_ESCAPED = re.compile(rb"\\.", re.DOTALL)
+_INNER = bytes(set(range(256)) - set(b'[]{}"'))
+_FIRST = re.compile(rb'\s*\{\s*"action"\s*:\s*"([a-z_]+)"')
+_NAME = LABEL.encode()
+"""In the label, the stop label and every command. Encoders of JSON write it as it is: only other characters are escaped."""
 
 _SUBJECTS = frozenset(
     ("issue", "comment", "check_run", "check_suite", "workflow_run", "workflow_job", "pull_request", "review", "discussion")
 )
 _EVENTS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
-    "issues": (
-        frozenset(("issue",)),
-        frozenset(("opened", "edited", "labeled", "unlabeled", "closed", "reopened", "deleted", "transferred")),
-    ),
-    "issue_comment": (frozenset(("issue", "comment")), frozenset(("created", "edited", "deleted"))),
-    "check_run": (frozenset(("check_run",)), frozenset(("created", "rerequested", "completed", "requested_action"))),
-    "workflow_run": (frozenset(("workflow_run",)), frozenset(("requested", "in_progress", "completed"))),
-    "installation": (frozenset(), frozenset(("created", "deleted", "suspend", "unsuspend", "new_permissions_accepted"))),
+    "issues": (frozenset(("issue",)), frozenset(("labeled", "unlabeled", "edited"))),
+    "issue_comment": (frozenset(("issue", "comment")), frozenset(("created",))),
+    "check_run": (frozenset(("check_run",)), frozenset(("requested_action",))),
+    "workflow_run": (frozenset(("workflow_run",)), frozenset(("completed",))),
+    "installation": (frozenset(), frozenset(("created", "deleted", "suspend", "unsuspend"))),
     "installation_repositories": (frozenset(), frozenset(("added", "removed"))),
 }
-"""Per event: which subjects its body has, and the actions we look at."""
+"""Per event: which subjects its body has, and the actions that something follows on."""
+_NAMED = ("issues", "issue_comment")
+_UNHEARD = {
+    "ping": "GitHub only tried whether the App is there",
+    "label": "a label asks for nothing before it is set on an issue",
+    "check_suite": "its check runs and workflow runs are looked at one by one",
+    "pull_request": "a pull request is looked at when something is asked for on it",
+    "pull_request_review": "a review asks for nothing",
+    "pull_request_review_comment": "it is looked at with its review",
+}
+_NO_EVENT = "not an event that Ostler listens to"
+NO_ACTION = "nothing follows on this action"
 _WITHOUT_REPOSITORY = ("installation", "installation_repositories")
 
 T = TypeVar("T")
@@ -121,29 +133,64 @@ def verify(secrets: Sequence[str], raw: bytes, headers: Mapping[str, str]) -> No
     given = [value for name, value in headers.items() if name.lower() == SIGNATURE]
     if len(given) != 1 or not _SIGNATURE.fullmatch(given[0]):
         raise PolicyError("The delivery has no signature of the form that GitHub makes.")
-    wanted = [hmac.new(secret.encode(), raw, hashlib.sha256).hexdigest() for secret in secrets]
+    wanted = [hmac.digest(secret.encode(), raw, hashlib.sha256).hex() for secret in secrets]
     matches = [hmac.compare_digest(f"sha256={digest}", given[0]) for digest in wanted]
     if not any(matches):
         raise PolicyError("The delivery's signature does not match its content.")
 
 
-def parse(event: str, raw: bytes) -> Delivery | None:
-    """The delivery in `raw`, or None for an event or action that Ostler does not look at.
+def ignored(event: str, raw: bytes) -> str:
+    """Why a delivery asks nothing of Ostler, by its name and a look at its text; empty where `parse` has to tell.
 
-    Raises:
-        BadInput: not the JSON of such an event.
+    What is ignored has no effect, so nothing else of it is read: most deliveries end here.
     """
     known = _EVENTS.get(event)
     if known is None:
-        return None
-    subjects, actions = known
+        return _UNHEARD.get(event, _NO_EVENT)
+    first = _FIRST.match(raw)
+    if first is None:  # not as GitHub writes it
+        return ""
+    if first[1].decode() not in known[1]:
+        return NO_ACTION
+    return "it does not name Ostler" if event in _NAMED and _NAME not in raw else ""
+
+
+def parse(event: str, raw: bytes) -> Delivery:
+    """The delivery in `raw`.
+
+    Raises:
+        BadInput: not the JSON of such an event, or none that Ostler listens to.
+    """
+    if event not in _EVENTS:
+        raise BadInput(f"{event} is {_NO_EVENT}.")
     payload = _object(raw)
-    action = _take(payload, "action", str)
-    if payload.keys() & _SUBJECTS != subjects:
+    if payload.keys() & _SUBJECTS != _EVENTS[event][0]:
         raise BadInput(f"The delivery is not of the shape of {event}.")
-    if action not in actions:
-        return None
-    return _delivery(event, action, payload)
+    return _delivery(event, _take(payload, "action", str), payload)
+
+
+def slim(delivery: Delivery) -> bytes:
+    """The same as JSON that `parse` reads, without the words of a comment: what is kept until the work is done."""
+    told: dict[str, Any] = {"action": delivery.action, "sender": asdict(delivery.sender)}
+    if delivery.installation_id:
+        told["installation"] = {"id": delivery.installation_id}
+    if delivery.repository is not None:
+        told["repository"] = asdict(delivery.repository)
+    if delivery.issue:
+        told["issue"] = {"number": delivery.issue} | ({"pull_request": {}} if delivery.is_pull else {})
+    if delivery.ticks:
+        before, told["issue"]["body"] = texts(delivery.ticks)
+        told["changes"] = {"body": {"from": before}}
+    if delivery.label:
+        told["label"] = {"name": delivery.label}
+    if delivery.comment is not None:
+        told["comment"] = {**asdict(delivery.comment), "body": "", "user": {"login": delivery.comment.author}}
+    if delivery.check_run is not None:
+        told["check_run"] = {**asdict(delivery.check_run), "app": {"id": delivery.check_run.app_id}}
+        told["requested_action"] = {"identifier": delivery.requested_action}
+    if delivery.workflow_run is not None:
+        told["workflow_run"] = asdict(delivery.workflow_run)
+    return json.dumps(told).encode()
 
 
 def _delivery(event: str, action: str, payload: dict[str, Any]) -> Delivery:
@@ -228,16 +275,14 @@ def _object(raw: bytes) -> dict[str, Any]:
 
 
 def _check_depth(raw: bytes) -> None:
-    """Before parsing, because a parser may give up in worse ways."""
+    """Before parsing, because a parser may give up in worse ways. Brackets in strings don't count; a string without an end
+    reaches to the end of the text."""
+    marks = _ESCAPED.sub(b"", raw).translate(None, _INNER)
     depth = 0
-    for match in _TOKENS.finditer(raw):
-        first = raw[match.start()]
-        if first in b"[{":
-            depth += 1
-            if depth > MAX_DEPTH:
-                raise BadInput(f"The delivery is nested deeper than {MAX_DEPTH} levels.")
-        elif first in b"]}":
-            depth -= 1
+    for mark in b"".join(marks.split(b'"')[::2]):
+        depth += 1 if mark in b"[{" else -1
+        if depth > MAX_DEPTH:
+            raise BadInput(f"The delivery is nested deeper than {MAX_DEPTH} levels.")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

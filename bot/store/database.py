@@ -9,8 +9,9 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,14 @@ deliveries = Table(
     Column("due_at", Double, nullable=False, server_default="0"),
     Column("why", Text, nullable=False, server_default=""),
 )
+waiting = sa.Index(
+    "deliveries_waiting",
+    deliveries.c.received_at,
+    deliveries.c.guid,
+    sqlite_where=deliveries.c.status == "pending",
+    postgresql_where=deliveries.c.status == "pending",
+)
+"""Without it, taking the oldest of many would look at all that are kept."""
 
 sessions = Table(
     "sessions",
@@ -163,6 +172,7 @@ class Database:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._lock = -1
+        self._turn: AbstractContextManager[object] = threading.Lock() if engine.dialect.name == "sqlite" else nullcontext()
 
     @classmethod
     def open(cls, address: str) -> Database:
@@ -191,6 +201,7 @@ class Database:
                 raise SetupError(_unusable(self.engine.url, sqlite3.DatabaseError(str(said))))
         with self.alone() as connection:
             metadata.create_all(connection)
+            waiting.create(connection, checkfirst=True)  # in tables from before it
             found = connection.scalar(sa.select(about.c.value).where(about.c.name == "schema"))
             if found is None:
                 connection.execute(sa.insert(about).values(name="schema", value=str(SCHEMA)))
@@ -199,14 +210,17 @@ class Database:
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
-        """A transaction; committed, and on disk, when the block ends without an exception."""
-        with self.engine.begin() as connection:
+        """A transaction; committed, and on disk, when the block ends without an exception.
+
+        In SQLite the threads of this process take turns: one that SQLite makes wait sleeps longer than the wait lasts.
+        """
+        with self._turn, self.engine.begin() as connection:
             yield connection
 
     @contextmanager
     def alone(self) -> Iterator[Connection]:
         """A transaction of which only one is under way at a time, in all processes of this App."""
-        with self.engine.begin() as connection:
+        with self.begin() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(sa.text("select pg_advisory_xact_lock(:number)"), {"number": _CLAIMS})
             yield connection

@@ -6,7 +6,10 @@ which is computed later from what GitHub's API tells.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -14,6 +17,17 @@ from bot.store.database import Database, deliveries
 
 LEASE = 600.0
 """Seconds after which a delivery that was taken and neither done nor refused may be taken again."""
+MOST = 32
+"""Deliveries that are put at once; the statement grows with them."""
+
+
+class Arrived(NamedTuple):
+    """A delivery that is not on disk yet. `received_at` is seconds since 1970."""
+
+    guid: str
+    event: str
+    body: bytes
+    received_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +40,24 @@ class Pending:
     tries: int
 
 
+@cache
+def _insert(number: int) -> sa.TextClause:
+    rows = ", ".join(f"(:guid{n}, :event{n}, :body{n}, :received_at{n})" for n in range(number))
+    begin = "insert into deliveries (guid, event, body, received_at) values"
+    return sa.text(f"{begin} {rows} on conflict do nothing returning guid")
+
+
 class Inbox:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def put(self, guid: str, event: str, body: bytes, now: float) -> bool:
-        """Whether the delivery is new. On disk when this returns."""
-        insert = sa.text(
-            "insert into deliveries (guid, event, body, received_at) values (:guid, :event, :body, :now) on conflict do nothing"
-        )
+    def put(self, arrived: Sequence[Arrived]) -> list[bool]:
+        """Whether each of at most `MOST` deliveries is new. All are on disk when this returns, after one sync for all of them."""
+        values = {f"{name}{n}": value for n, one in enumerate(arrived) for name, value in one._asdict().items()}
         with self._database.begin() as connection:
-            done = connection.execute(insert, {"guid": guid, "event": event, "body": body, "now": now})
-            return done.rowcount == 1
+            new = set(connection.scalars(_insert(len(arrived)), values))
+        first = {one.guid: n for n, one in reversed([*enumerate(arrived)])}
+        return [one.guid in new and first[one.guid] == n for n, one in enumerate(arrived)]
 
     def take(self, now: float) -> Pending | None:
         """The oldest delivery that nobody is at."""

@@ -1,14 +1,18 @@
-"""Webhooks at the door: bytes, then the signature, then the shape, then one row on disk, then 202. No work, no network.
+"""Webhooks at the door: bytes, then the signature, then the shape, then a row on disk, then 202. No work, no network.
 
-Sources: GitHub's "Best practices for using webhooks" (an answer within 10 s) and rows 9 to 12 of the threat model.
+Most deliveries ask nothing of Ostler and are answered after the signature and a look. Sources: GitHub's "Best practices for using
+webhooks" (an answer within 10 s) and rows 9 to 12 of the threat model.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+from functools import partial
+from typing import NamedTuple
 
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 
@@ -16,13 +20,18 @@ from bot.core.board import BOARD_LABEL
 from bot.core.errors import BadInput, PolicyError
 from bot.core.session import LABEL, STOP_LABEL
 from bot.core.triggers import command
-from bot.github.webhook import MAX_BYTES, Delivery, parse, verify
+from bot.github.webhook import MAX_BYTES, NO_ACTION, Delivery, ignored, parse, slim, verify
+from bot.store.inbox import MOST, Arrived
 from bot.telemetry import Delivered
 from bot.web.office import Office
 
 SECONDS = 10.0
+LARGE = 100_000
+"""Bytes from which a body is read in a thread: others wait no longer than a few milliseconds for it."""
+WHY = "x-ostler-why"
+"""GitHub shows it under the App's recent deliveries."""
 _GUID = re.compile(r"[A-Za-z0-9-]{1,100}")
-_EVENT = re.compile(r"[a-z_]{1,60}")
+_EVENT = re.compile(r"[a-z0-9_]{1,60}")
 
 
 class Unreadable(Exception):
@@ -31,6 +40,16 @@ class Unreadable(Exception):
     def __init__(self, status: int, why: str) -> None:
         super().__init__(why)
         self.status = status
+
+
+class Verdict(NamedTuple):
+    """What is to become of a delivery: kept, unless `why` says why not; `status` is HTTP's answer."""
+
+    status: int
+    event: str
+    why: str = ""
+    guid: str = ""
+    kept: bytes = b""
 
 
 async def body(request: Request, most: int, seconds: float = SECONDS) -> bytes:
@@ -57,61 +76,105 @@ async def body(request: Request, most: int, seconds: float = SECONDS) -> bytes:
     return b"".join(parts)
 
 
-async def webhook(office: Office, request: Request) -> Response:
-    """202 for what is kept, 204 for what is not for us, 401 without a good signature, 400 for what is no delivery."""
-    try:
-        raw = await body(request, MAX_BYTES)
-    except Unreadable as error:
-        return _refuse(office, "", error.status, str(error))
-    return await run_in_threadpool(_taken, office, request, raw)
+class Intake:
+    """Deliveries from their bytes to the disk. Those that come while one sync is under way share the next."""
+
+    def __init__(self, office: Office) -> None:
+        self._office = office
+        self._waiting: list[tuple[Arrived, asyncio.Future[None]]] = []
+        self._writing: asyncio.Task[None] | None = None
+
+    async def answer(self, request: Request) -> Response:
+        """202 for what is kept, 204 for what is not for us, 401 without a good signature, 400 for what is no delivery."""
+        try:
+            raw = await body(request, MAX_BYTES)
+        except Unreadable as error:
+            return self._refused(Verdict(error.status, "", str(error)))
+        judge = partial(_judged, self._office, request.headers, raw)
+        judged = judge() if len(raw) < LARGE else await run_in_threadpool(judge)
+        if judged.status == 204:
+            self._office.telemetry.tell(Delivered(judged.event, "ignored", judged.why))
+            return Response(status_code=204, headers={WHY: judged.why})
+        if judged.status != 202:
+            return self._refused(judged)
+        await self._keep(Arrived(judged.guid, judged.event, judged.kept, self._office.clock()))
+        return PlainTextResponse("Accepted.\n", 202)
+
+    def _refused(self, judged: Verdict) -> Response:
+        self._office.telemetry.tell(Delivered(judged.event, "refused", judged.why))
+        return PlainTextResponse(f"{judged.why}\n", judged.status)
+
+    async def _keep(self, arrived: Arrived) -> None:
+        """It is on disk when this returns."""
+        kept = asyncio.get_running_loop().create_future()
+        self._waiting.append((arrived, kept))
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write())
+        await kept
+
+    async def _write(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting[:MOST], self._waiting[MOST:]
+            try:
+                await run_in_threadpool(self._put, [arrived for arrived, _ in batch])
+            except Exception as error:  # noqa: BLE001 - whoever waits for it raises it
+                for _, kept in batch:
+                    kept.set_exception(error)
+            else:
+                for _, kept in batch:
+                    kept.set_result(None)
+
+    def _put(self, batch: list[Arrived]) -> None:
+        new = self._office.inbox.put(batch)
+        self._office.wake.set()
+        for arrived, is_new in zip(batch, new, strict=True):
+            self._office.telemetry.tell(Delivered(arrived.event, "stored" if is_new else "repeated"))
 
 
-def _taken(office: Office, request: Request, raw: bytes) -> Response:
+def _judged(office: Office, headers: Headers, raw: bytes) -> Verdict:
     try:
-        verify(office.settings.webhook_secrets, raw, request.headers)
+        verify(office.settings.webhook_secrets, raw, headers)
     except PolicyError as error:
-        return _refuse(office, "", 401, str(error))
-    events, guids = request.headers.getlist("x-github-event"), request.headers.getlist("x-github-delivery")
+        return Verdict(401, "", str(error))
+    events, guids = headers.getlist("x-github-event"), headers.getlist("x-github-delivery")
     if len(events) != 1 or len(guids) != 1 or not _EVENT.fullmatch(events[0]) or not _GUID.fullmatch(guids[0]):
-        return _refuse(office, "", 400, "The delivery has no event or no id.")
-    event, guid = events[0], guids[0]
+        return Verdict(400, "", "The delivery has no event or no id.")
+    event = events[0]
+    if why := ignored(event, raw):
+        return Verdict(204, event, why)
     try:
         delivery = parse(event, raw)
     except BadInput as error:
-        return _refuse(office, event, 400, str(error))
-    if delivery is None or not wanted(delivery, office.access.app_id):
-        office.telemetry.tell(Delivered(event if delivery else "other", "ignored"))
-        return Response(status_code=204)
-    new = office.inbox.put(guid, event, raw, office.clock())
-    office.wake.set()
-    office.telemetry.tell(Delivered(event, "stored" if new else "repeated"))
-    return PlainTextResponse("Accepted.\n", 202)
+        return Verdict(400, event, str(error))
+    if why := unasked(delivery, office.access.app_id):
+        return Verdict(204, event, why)
+    return Verdict(202, event, "", guids[0], slim(delivery))
 
 
-def wanted(delivery: Delivery, app_id: int) -> bool:
-    """Whether there may be something to do. Only people ask for something, so that Ostler never answers itself."""
+def unasked(delivery: Delivery, app_id: int) -> str:
+    """Why there is nothing to do; empty where there may be something. Only people ask, so that Ostler never answers itself."""
     if not delivery.installation_id:
-        return False
-    person = delivery.sender.type == "User"
+        return "it is of no installation"
     match delivery.event, delivery.action:
         case "issues", "labeled":
-            return person and delivery.label in (LABEL, STOP_LABEL, BOARD_LABEL)
+            fits, other = delivery.label in (LABEL, STOP_LABEL, BOARD_LABEL), "the label is another one"
         case "issues", "unlabeled":
-            return delivery.label == BOARD_LABEL
+            return "" if delivery.label == BOARD_LABEL else "the label is another one"
         case "issues", "edited":
-            return person and bool(delivery.ticks)
+            fits, other = bool(delivery.ticks), "no box of a dashboard was ticked"
         case "issue_comment", "created":
             said = delivery.comment.body if delivery.comment else ""
-            return person and not delivery.is_pull and command(said) is not None
+            fits, other = not delivery.is_pull and command(said) is not None, "it is no command on an issue"
         case "check_run", "requested_action":
-            return person and delivery.check_run is not None and delivery.check_run.app_id == app_id
+            fits, other = delivery.check_run is not None and delivery.check_run.app_id == app_id, "the check run is another App's"
         case "workflow_run", "completed":
-            return True
-        case ("installation", "created" | "unsuspend") | ("installation_repositories", "added"):
-            return True
-    return False
-
-
-def _refuse(office: Office, event: str, status: int, why: str) -> Response:
-    office.telemetry.tell(Delivered(event, "refused", why))
-    return PlainTextResponse(f"{why}\n", status)
+            return ""
+        case ("installation", "created" | "deleted" | "suspend" | "unsuspend"):
+            return ""
+        case ("installation_repositories", "added" | "removed"):
+            return ""
+        case _:
+            return NO_ACTION
+    if not fits:
+        return other
+    return "" if delivery.sender.type == "User" else "only people ask for something"

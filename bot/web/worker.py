@@ -124,8 +124,6 @@ class Worker:
         """Why nothing was done, or empty."""
         office = self._office
         delivery = parse(pending.event, pending.body)
-        if delivery is None:
-            return "not an event for us"
         if delivery.repository is None:  # installed somewhere: there may be labels already
             self._sweep_at = 0.0
             return ""

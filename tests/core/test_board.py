@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.core.board import MARK, PAUSE, Box, board, boxes, changed
+from bot.core.board import MARK, PAUSE, Box, board, boxes, changed, texts
 from bot.core.session import SessionState
 from bot.loop.comments import dashboard
 
@@ -64,3 +64,12 @@ def test_the_pause_counts_both_ways() -> None:
     free, held = drawn(), drawn(paused_by="ada")
     assert changed(free, tick(free, Box(PAUSE))) == ((Box(PAUSE), True),)
     assert changed(held, held.replace("- [x]", "- [ ]")) == ((Box(PAUSE), False),)
+
+
+@given(
+    st.lists(st.sampled_from([Box("retry", SESSION, 3), Box("approve", SESSION, 4, "7f3a91aa")]), unique=True),
+    st.sampled_from([None, True, False]),
+)
+def test_what_an_edit_did_is_kept_in_short(acts: list[Box], pause: bool | None) -> None:
+    ticks = tuple((box, True) for box in acts) + (() if pause is None else ((Box(PAUSE), pause),))
+    assert changed(*texts(ticks)) == ticks

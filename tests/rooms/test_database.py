@@ -21,7 +21,7 @@ from bot.core.session import SessionState
 from bot.core.settling import taken
 from bot.store import database as tables
 from bot.store.database import Database
-from bot.store.inbox import Inbox
+from bot.store.inbox import Arrived, Inbox
 from bot.store.queue import LEASE, Queue
 from bot.store.runs import Row, Runs, lane_of
 
@@ -55,16 +55,20 @@ def at_once(number: int, work: Callable[[], Any]) -> list[Any]:
     return results
 
 
+def put(inbox: Inbox, guid: str, body: bytes, at: float) -> bool:
+    return inbox.put([Arrived(guid, "issues", body, at)]) == [True]
+
+
 class TestInbox:
     def test_fifty_copies_are_one_row(self, database: Database) -> None:
         inbox = Inbox(database)
-        new = at_once(10, lambda: sum(inbox.put("guid", "issues", b"{}", 1.0) for _ in range(5)))
+        new = at_once(10, lambda: sum(put(inbox, "guid", b"{}", 1.0) for _ in range(5)))
         assert sum(new) == 1
         assert inbox.waiting() == 1
 
     def test_a_delivery_is_taken_by_one_and_again_after_its_lease(self, database: Database) -> None:
         inbox = Inbox(database)
-        inbox.put("guid", "issues", b"\x00{}", 1.0)
+        put(inbox, "guid", b"\x00{}", 1.0)
         found = [pending for pending in at_once(4, lambda: inbox.take(10.0)) if pending]
         assert [(pending.guid, pending.body, pending.tries) for pending in found] == [("guid", b"\x00{}", 1)]
         assert inbox.take(10.0 + 599) is None
@@ -74,19 +78,19 @@ class TestInbox:
 
     def test_what_is_done_is_not_taken_and_its_text_is_gone(self, database: Database) -> None:
         inbox = Inbox(database)
-        inbox.put("old", "issues", b"text of people", 1.0)
+        put(inbox, "old", b"text of people", 1.0)
         inbox.done("old")
         assert (inbox.take(1e9), inbox.waiting()) == (None, 0)
         with database.begin() as connection:
             assert bytes(connection.scalar(sa.select(tables.deliveries.c.body)) or b"") == b""
-        assert not inbox.put("old", "issues", b"text of people", 2.0)
+        assert not put(inbox, "old", b"text of people", 2.0)
         inbox.forget(5.0)
-        assert inbox.put("old", "issues", b"{}", 6.0)
+        assert put(inbox, "old", b"{}", 6.0)
 
     def test_the_oldest_first_and_later_is_later(self, database: Database) -> None:
         inbox = Inbox(database)
         for number in (2, 1, 3):
-            inbox.put(f"g{number}", "issues", b"{}", float(number))
+            put(inbox, f"g{number}", b"{}", float(number))
         first = inbox.take(10.0)
         assert first is not None
         assert first.guid == "g1"
@@ -99,10 +103,10 @@ class TestInbox:
 WRITER = """
 import sys
 from bot.store.database import Database
-from bot.store.inbox import Inbox
+from bot.store.inbox import Arrived, Inbox
 inbox = Inbox(Database.open(sys.argv[1]))
 for number in range(10_000):
-    inbox.put(f"g{number}", "issues", b"{}" * 500, float(number))
+    inbox.put([Arrived(f"g{number}", "issues", b"{}" * 500, float(number))])
     print(number, flush=True)
 """
 

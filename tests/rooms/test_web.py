@@ -177,7 +177,7 @@ class TestWebhook:
             (b"", 400),
             (b"{", 400),
             (b"[]", 400),
-            (b'{"action":"labeled"}', 400),
+            (b'{"action":"labeled","label":"ostler"}', 400),
             (b'{"a":' * 100 + b"1" + b"}" * 100, 400),
             (raw()[:-1] + b',"action":"labeled"}', 400),
             (raw()[:-1] + b',"n":NaN}', 400),
