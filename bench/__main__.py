@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 from rich.console import Console
 from rich.table import Table
 
-from bench import Minimum, b1, b2, b3, b4, b6, b7, b9, h1, s1
+from bench import Minimum, b1, b2, b3, b4, b6, b7, b9, h1, s1, w1
 
 BUILD = Path(__file__).resolve().parent.parent / "build" / "bench"
 WIDTH = 130
@@ -54,6 +54,7 @@ BENCHES: Mapping[str, Bench] = {
     ),
     "H1": Bench("the same scripted fix, build phase, start-up included; wall_s is less model and test time", _h1, h1.TARGETS),
     "S1": Bench("ostler --help", s1.run, s1.TARGETS),
+    "W1": Bench("webhooks over HTTP, recorded payloads, at 8 connections (others by name)", w1.run, w1.TARGETS),
 }
 
 
