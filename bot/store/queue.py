@@ -6,6 +6,8 @@ what its holder left undone is due again for whoever looks after it ends.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
@@ -13,7 +15,7 @@ from bot.core.session import SessionState
 from bot.core.settling import taken
 from bot.store.boards import touch
 from bot.store.database import Database, bindings, boards, sessions, turns
-from bot.store.runs import BUSY, Row, change, read, remember_run
+from bot.store.runs import BUSY, Row, change, lane_of, read, remember_run
 
 FIRST = -1
 """The priority of what a person put first."""
@@ -50,7 +52,7 @@ class Queue:
 
     def due(self, now: float) -> Row | None:
         """A session that somebody has to look at, leased: no branch yet, not shown, working, or its dispatcher went away."""
-        unsettled = sa.or_(sessions.c.lane.in_(("new", *BUSY)), sessions.c.shown < sessions.c.seq)
+        unsettled = sa.or_(sessions.c.lane.in_(("new", *BUSY)), sessions.c.shown < sessions.c.seq) & (sessions.c.lane != "away")
         first = sa.select(sessions.c.id).where(sessions.c.due_at <= now, unsettled)
         first = first.order_by(sessions.c.due_at, sessions.c.id).limit(1)
         update = sa.update(sessions).where(sessions.c.id == first.scalar_subquery()).values(due_at=now + LEASE)
@@ -85,6 +87,21 @@ class Queue:
         """Give all leases back: for a process that knows it is the only one."""
         with self._database.begin() as connection:
             connection.execute(sa.update(sessions).values(due_at=0.0))
+
+    def leave(self, installation: int, repositories: Sequence[str] = ()) -> None:
+        """The App may do nothing there any more, in these repositories or all of the installation: what is unsettled waits."""
+        there = sa.and_(sessions.c.installation == installation, sessions.c.repo.in_(repositories) if repositories else sa.true())
+        unsettled = sa.or_(sessions.c.lane != "resting", sessions.c.shown < sessions.c.seq)
+        with self._database.begin() as connection:
+            connection.execute(sa.update(sessions).where(there, unsettled).values(lane="away"))
+
+    def back(self, repo_id: int, installation: int) -> None:
+        """The App is in the repository: what waited for that goes on from where it was."""
+        waiting = sa.select(sessions).where(sessions.c.repo_id == repo_id, sessions.c.lane == "away")
+        with self._database.begin() as connection:
+            for row in [read(found) for found in connection.execute(waiting)]:
+                values = {"lane": lane_of(row.state), "installation": installation, "due_at": 0.0}
+                connection.execute(sa.update(sessions).where(sessions.c.id == row.id).values(**values))
 
     def at_once(self, session: str) -> None:
         """Something happened to the session: whoever looks next looks at it."""

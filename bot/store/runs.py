@@ -1,8 +1,8 @@
 """The App's sessions: one row each, changed only by compare-and-set on the sequence number of the state.
 
 A row's *lane* says what is next: `new` (no branch yet), `queued`, `dispatching` (a workflow run is being asked for), `running`
-(one works), `short` (caps that sessions share have to have room), `resting` (a person, or nobody, is next). It follows from the
-state, except for `dispatching`, which the queue sets.
+(one works), `short` (caps that sessions share have to have room), `resting` (a person, or nobody, is next), `away` (the App was
+removed or suspended there). It follows from the state, except for `dispatching` and `away`, which the queue sets.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bot.core.settling import Report, read_report
 from bot.store.boards import touch
 from bot.store.database import Database, bindings, sessions, states, tokens
 
-Lane = Literal["new", "queued", "dispatching", "running", "short", "resting"]
+Lane = Literal["new", "queued", "dispatching", "running", "short", "resting", "away"]
 LANES: tuple[Lane, ...] = get_args(Lane)
 BUSY = ("dispatching", "running")
 MOST_RESTING = 200

@@ -140,6 +140,8 @@ class Office:
         self.wake = threading.Event()
         self.seen: dict[tuple[int, int], str] = {}
         """When a labelled issue last changed that led to a session: the sweep need not ask about it again."""
+        self.redelivered: dict[str, int] = {}
+        """The failed attempt of a delivery, by the delivery's guid, that GitHub was asked to repeat."""
 
     @property
     def at(self) -> str:

@@ -6,9 +6,10 @@ A webhook only makes this happen sooner. The same code that a delivery starts lo
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import islice
 from typing import Any
 
 from bot.core.board import BOARD_LABEL
@@ -25,7 +26,8 @@ REMEMBERED = 7 * 86_400.0
 SETTLED = 60.0
 """Seconds after which another change of an issue has another time: GitHub's have no smaller unit than a second."""
 REDELIVERABLE = timedelta(days=3)
-MOST_REDELIVERED = 100
+MOST_LISTED, MOST_REDELIVERED = 2_000, 100
+"""Failures that a sweep looks at, the newest, and those that it asks for: the next one goes on."""
 MOST_TRIES = 4
 """Of one delivery, all together."""
 
@@ -40,22 +42,31 @@ class Count:
 def sweep(office: Office) -> Iterator[None]:
     """Look at every repository, one issue at a time: between two of them there is time for what cannot wait.
 
-    What refuses is told, and does not hide the rest.
+    What refuses is told, and does not hide the rest. Deliveries that failed are asked for first: they may hold a command.
     """
     began, count = office.clock(), Count()
-    try:
-        allowances.wake(office)
-    except OstlerError as error:
-        _tell(office, "waking", error)
+    for name, step in (("waking", allowances.wake), ("redelivery", redeliver)):
+        try:
+            step(office)
+        except OstlerError as error:
+            _tell(office, name, error)
     for place in _places(office, count):
         yield
         yield from _repository(office, place, count)
-    try:
-        redeliver(office)
-    except OstlerError as error:
-        _tell(office, "redelivery", error)
     office.inbox.forget(began - REMEMBERED)
     office.telemetry.tell(Swept(count.repositories, count.started, count.failed, office.clock() - began))
+
+
+def look(office: Office, repositories: Sequence[str]) -> Iterator[None]:
+    """The same for repositories in which the App has just been installed."""
+    for name in repositories:
+        try:
+            place = office.access.place(name)
+        except OstlerError as error:
+            _tell(office, f"sweep of {name}", error)
+            continue
+        if place is not None:
+            yield from _repository(office, place, Count())
 
 
 def _places(office: Office, count: Count) -> Iterator[Place]:
@@ -76,6 +87,7 @@ def _places(office: Office, count: Count) -> Iterator[Place]:
 
 
 def _repository(office: Office, place: Place, count: Count) -> Iterator[None]:
+    office.queue.back(place.id, place.installation)
     client = office.access.client(place.name, place.installation)
     try:
         for item in client.pages("issues", state="open", labels=BOARD_LABEL):
@@ -113,22 +125,30 @@ def _issue(office: Office, place: Place, item: Any) -> int:
 
 
 def redeliver(office: Office) -> None:
-    """Ask GitHub again for the deliveries that failed. It does not do so by itself, and can for three days."""
-    tries: dict[str, list[Any]] = defaultdict(list)
+    """Ask GitHub again for the deliveries that failed. It does not do so by itself, and can for three days.
+
+    Of each once for every failure, as far as this process remembers: the list of failures tells nothing of successes.
+    Source: GitHub's "List deliveries for an app webhook" and "Redeliver a delivery for an app webhook".
+    """
+    failures: dict[str, list[Any]] = defaultdict(list)
     try:
-        for item in office.access.app.pages("/app/hook/deliveries"):
+        for item in islice(office.access.app.pages("/app/hook/deliveries", status="failure"), MOST_LISTED):
             if moment(item["delivered_at"]).timestamp() < office.clock() - REDELIVERABLE.total_seconds():
                 break
-            tries[str(item["guid"])].append(item)
+            if int(item["status_code"]) >= 400:  # an older Enterprise Server lists the others too
+                failures[str(item["guid"])].append(item)
     except NotFound:
         return  # an Enterprise Server without the list
+    before, office.redelivered = office.redelivered, {}
     asked = 0
-    for guid, items in tries.items():
-        arrived = any(200 <= int(item["status_code"]) < 300 for item in items) or office.inbox.has(guid)
-        if arrived or len(items) >= MOST_TRIES or asked >= MOST_REDELIVERED:
-            continue
-        office.access.app.post(f"/app/hook/deliveries/{items[0]['id']}/attempts")
-        asked += 1
+    for guid, items in failures.items():
+        newest = int(items[0]["id"])
+        if before.get(guid) != newest:
+            if len(items) >= MOST_TRIES or asked >= MOST_REDELIVERED or office.inbox.has(guid):
+                continue
+            office.access.app.post(f"/app/hook/deliveries/{newest}/attempts")
+            asked += 1
+        office.redelivered[guid] = newest
 
 
 def _tell(office: Office, where: str, error: OstlerError) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from itertools import chain
 
 from bot.core.board import BOARD_LABEL
 from bot.core.errors import BugError, OstlerError, PolicyError, SetupError, TransientError, UserError
@@ -21,7 +22,7 @@ from bot.telemetry import Handled, Trouble
 from bot.web import asking, dashboard, starting, working
 from bot.web.moves import given_up
 from bot.web.office import Office, Place
-from bot.web.sweep import sweep
+from bot.web.sweep import look, sweep
 
 IDLE = 1.0
 """Seconds between two looks at the tables when nobody rings."""
@@ -124,13 +125,23 @@ class Worker:
         """Why nothing was done, or empty."""
         office = self._office
         delivery = parse(pending.event, pending.body)
-        if delivery.repository is None:  # installed somewhere: there may be labels already
-            self._sweep_at = 0.0
-            return ""
+        if delivery.repository is None:
+            return self._installed(delivery)
         place = office.access.place(delivery.repository.full_name)
         if place is None or place.id != delivery.repository.id or place.installation != delivery.installation_id:
             return "not a repository that the App is installed in"
         self._act(delivery, place)
+        return ""
+
+    def _installed(self, delivery: Delivery) -> str:
+        """Where the App is new there may be labels already; where it is not any more, what is under way waits."""
+        if delivery.action in ("deleted", "suspend") or (delivery.action == "removed" and delivery.repositories):
+            self._office.queue.leave(delivery.installation_id, delivery.repositories)
+            return f"{delivery.event} {delivery.action}: sessions there wait until the App is back"
+        if delivery.repositories:
+            self._sweeping = chain(self._sweeping or (), look(self._office, delivery.repositories))
+        else:
+            self._sweep_at = 0.0
         return ""
 
     def _act(self, delivery: Delivery, place: Place) -> None:

@@ -366,6 +366,13 @@ FEATURES = (
         "test_who_may_ask.py::test_a_delivery_that_github_did_not_sign_is_refused[app]",
     ),
     Feature(
+        "a delivery that failed is asked for again",
+        "bot/web/sweep.py",
+        """(("waking", allowances.wake), ("redelivery", redeliver))""",
+        """(("waking", allowances.wake),)""",
+        "test_who_may_ask.py::test_a_command_that_was_given_while_the_app_was_down_is_done_once",
+    ),
+    Feature(
         "only who may write starts a session",
         "bot/core/triggers.py",
         "    if not may_write(event.actor):",

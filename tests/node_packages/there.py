@@ -5,6 +5,7 @@ Where Node or the registry is not to be had, the tests that need them are skippe
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -25,6 +26,18 @@ def _missing() -> str:
 
 MISSING = _missing()
 needs_packages = pytest.mark.skipif(bool(MISSING), reason=MISSING)
+
+
+PAYLOADS = FOLDER / "node_modules/@octokit/webhooks-examples/api.github.com/index.json"
+needs_payloads = pytest.mark.skipif(
+    not PAYLOADS.is_file(), reason="`make node-packages` has not installed recorded webhooks: the App was not tested with them"
+)
+
+
+def recorded() -> list[tuple[str, bytes]]:
+    """What GitHub has sent to others: events and bodies."""
+    told = json.loads(PAYLOADS.read_text("utf-8"))
+    return [(event["name"], json.dumps(example).encode()) for event in told for example in event["examples"]]
 
 
 def installed_in(checkout: Path) -> Path:

@@ -244,6 +244,34 @@ class TestWebhook:
         assert app.office.queue.lanes() == {}
         assert {request.path for request in app.hub.log} == {"/api/v3/app/hook/deliveries"}
 
+    @pytest.mark.parametrize(
+        ("event", "action", "names"),
+        [
+            ("installation_repositories", "removed", {"repositories_removed": [{"full_name": REPOSITORY}]}),
+            ("installation", "suspend", {}),
+            ("installation", "deleted", {}),
+        ],
+        ids=["removed", "suspended", "deleted"],
+    )
+    def test_where_the_app_may_not_be_its_sessions_wait(self, app: App, event: str, action: str, names: dict[str, Any]) -> None:
+        app.add()
+        about = {"sender": {"login": "ada", "id": 3, "type": "User"}, "installation": {"id": 7}}
+        assert app.deliver(json.dumps({"action": action, **about, **names}).encode(), event=event).status_code == 202
+        while app.worker.once():
+            pass
+        assert app.office.queue.lanes() == {"away": 1}
+        assert {request.path for request in app.hub.log} <= {"/api/v3/app/hook/deliveries"}
+        back = {"action": "added", "repositories_added": [{"full_name": REPOSITORY}], **about}
+        app.deliver(json.dumps(back).encode(), event="installation_repositories", guid="g-2")
+        while app.office.queue.lanes() == {"away": 1}:
+            assert app.worker.once()
+
+    def test_who_was_removed_from_another_repository_goes_on_here(self, app: App) -> None:
+        app.add()
+        app.office.queue.leave(7, ["octo/other"])
+        app.office.queue.leave(8)
+        assert app.office.queue.lanes() == {"queued": 1}
+
 
 class TestPages:
     def test_health_says_whether_work_gets_done(self, app: App) -> None:

@@ -18,12 +18,12 @@ from pathlib import Path
 import pytest
 
 from bot.demo.hub.people import NotAllowed
-from tests.world.town import BODY, MEMBERS, TITLE, Setup, Town, town
+from tests.world.town import BODY, MEMBERS, SECONDS, TITLE, Setup, Town, town
 
 SETUPS: tuple[Setup, ...] = ("app", "alone")
 VAGUE = "Improve it"
 """Too little to plan: a session that starts and is over before a model is asked, and so the cheapest."""
-COPIES = 50
+COPIES, LABELS = 50, 20
 
 
 @pytest.fixture(scope="module", params=SETUPS)
@@ -190,6 +190,34 @@ def test_one_label_is_one_session_however_often_it_is_delivered(tmp_path: Path) 
         assert len(there.runs()) == 2
         assert json.loads(body)["sender"]["login"] == "ada"
         assert there.scene.vendors.journal() == []
+        assert there.hub.errors == []
+
+
+def test_labels_of_a_time_without_the_app_all_run_once(tmp_path: Path) -> None:
+    with town(tmp_path, "app") as there:
+        there.settle()
+        with there.app_down():
+            asked = [there.ask(VAGUE, "") for _ in range(LABELS)]
+            there.hub.wait_idle(60)
+        there.settle(LABELS * SECONDS)
+        assert sessions(there) == asked
+        for number in asked:
+            expect_refused_once(there, number)
+        assert len(there.runs()) == LABELS
+        assert there.hub.errors == []
+
+
+def test_a_command_that_was_given_while_the_app_was_down_is_done_once(tmp_path: Path) -> None:
+    """Sweeps look at labels only: GitHub is asked for what it could not deliver."""
+    with town(tmp_path, "app") as there:
+        number = there.ada.open_issue(there.name, TITLE, BODY)
+        there.settle()
+        with there.app_down():
+            there.say(number, "/ostler help", by="zoe")
+            there.hub.wait_idle(30)
+        there.until(lambda: there.story(number).replies)
+        there.settle()
+        assert len(there.story(number).replies) == 1
         assert there.hub.errors == []
 
 
