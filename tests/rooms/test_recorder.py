@@ -336,6 +336,7 @@ def test_only_what_is_chosen_is_run(box: Sandbox, tmp_path: Path, known: Coverag
         f"tests/test_plain.py::test_{name}" for name in ("kept[1]", "kept[2]", "kept_again")
     }
     assert {case.id for case in report.cases} == {*found.items}
+    assert all("assert 20 == 10" in case.message for case in report.failing)
     assert all("\n(tests/test_plain.py:" in case.message for case in report.failing)
 
 
