@@ -20,7 +20,7 @@ from bot.core.mutants import Mutant, draw, mutant
 from bot.core.opinions import Claim, claims, key_of, to_run, united, weighed
 from bot.core.phases import Kind, Role
 from bot.core.reports import Trial
-from bot.core.risk import looked_at_twice
+from bot.core.risk import high_risk
 from bot.core.run import Opinion, Planted, Run, Step
 from bot.core.selection import Choice, Scope, apart, second_auditor
 from bot.core.validation import outcomes
@@ -76,7 +76,7 @@ def audit_read(run: Run, event: ModelReplied) -> Step:
 
 def other_auditor(run: Run, first: Choice) -> Choice | None:
     """Who audits besides `first`: somebody where the risk is high, if there is another model that may."""
-    if not looked_at_twice(run):
+    if not high_risk(run):
         return None
     return second_auditor(first, run.request.settings.models, author(run).model)
 

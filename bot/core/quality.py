@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 from bot.core.machines import PhaseState
+from bot.core.risk import high_risk
 from bot.core.run import Run
 from bot.core.strategy import Strictness
 
@@ -40,7 +41,7 @@ def quality(run: Run) -> tuple[Level, str]:
 
 def strictness_of(run: Run) -> Strictness:
     """How strictly the run is judged: work of high risk always strictly."""
-    return "strict" if run.compiled.triage.high_risk else run.request.settings.strictness
+    return "strict" if high_risk(run) else run.request.settings.strictness
 
 
 def measures_coverage(run: Run) -> bool:

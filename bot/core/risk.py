@@ -49,8 +49,8 @@ def diff_risk(changeset: Changeset) -> DiffRisk:
     return DiffRisk(min(100, sum(points for points, _ in counted)), tuple(f"{why} ({points})" for points, why in counted))
 
 
-def looked_at_twice(run: Run) -> bool:
-    """Whether two models audit: the ticket is of high risk, or the change itself is."""
+def high_risk(run: Run) -> bool:
+    """Whether the ticket is of high risk, or the change itself: then two models audit, and the quality gate is strict."""
     return run.compiled.triage.high_risk or (run.changeset is not None and diff_risk(run.changeset).high)
 
 

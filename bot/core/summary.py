@@ -16,7 +16,7 @@ from bot.core.observed import false_approvals
 from bot.core.opinions import disagreement
 from bot.core.phases import Kind
 from bot.core.policy import needs_owner
-from bot.core.risk import looked_at_twice
+from bot.core.risk import high_risk
 from bot.core.run import Overrun, Run, short
 from bot.core.spending import facts, standing_of, uses
 
@@ -250,7 +250,7 @@ def cache_line(run: Run) -> str:
 def second_opinion(run: Run) -> str:
     """What a second auditor added, where the risk asks for one; empty where it does not, or before anybody audited."""
     opinions = run.documents.opinions
-    if not opinions or not looked_at_twice(run):
+    if not opinions or not high_risk(run):
         return ""
     if len(opinions) < 2:
         return "High risk asks for a second auditor, and no other model is configured: one audited alone"

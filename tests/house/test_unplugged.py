@@ -66,7 +66,7 @@ FEATURES = (
     Feature(
         "high risk is audited twice",
         "bot/core/auditing.py",
-        "    if not looked_at_twice(run):",
+        "    if not high_risk(run):",
         "    if True:",
         "test_audit.py::test_high_risk_is_audited_by_two_vendors_and_their_findings_are_put_together",
     ),
