@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from functools import lru_cache
+from typing import TextIO
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
@@ -149,7 +150,7 @@ class Log:
     def __call__(self, fact: Fact) -> None:
         if isinstance(fact, Delivered) and fact.outcome == "ignored":
             return
-        values = {name: _clean(value) for name, value in asdict(fact).items()}
+        values = {name: _clean(value) if isinstance(value, str) else value for name, value in asdict(fact).items()}
         if "event" in values:  # the log's own name for what happened
             values["delivery"] = values.pop("event")
         line = json.dumps(values | {"event": type(fact).__name__.lower(), "timestamp": datetime.now(UTC).isoformat()})
@@ -157,8 +158,9 @@ class Log:
         self._stream.flush()
 
 
-def _clean(value: Any) -> Any:
-    return printable(redact(value))[:500] if isinstance(value, str) else value
+@lru_cache(256)
+def _clean(value: str) -> str:
+    return printable(redact(value))[:500]
 
 
 class Metrics:

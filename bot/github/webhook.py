@@ -277,7 +277,7 @@ def _object(raw: bytes) -> dict[str, Any]:
         raise BadInput(f"The delivery is larger than {MAX_BYTES:,} bytes.")
     _check_depth(raw)
     try:
-        value = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+        value = _READER.decode(raw.decode("utf-8"))
         if b"\\ud" in raw or b"\\uD" in raw:
             json.dumps(value, ensure_ascii=False).encode("utf-8")  # half a character can't be encoded
     except (ValueError, RecursionError):
@@ -307,3 +307,6 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> Any:
     raise ValueError(name)
+
+
+_READER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)

@@ -298,7 +298,7 @@ def _durable(connection: Any, _: Any) -> None:
 
 def _at_once(connection: Connection) -> None:
     """Take the writer's lock at the beginning: a transaction that reads first and writes later could not wait for it."""
-    connection.exec_driver_sql("begin immediate")
+    connection.connection.cursor().execute("begin immediate").close()
 
 
 def _unusable(url: URL, error: Exception) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Awaitable, Callable
 
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bot.core.errors import OstlerError, SetupError, TransientError
 from bot.github.manifest import WEBHOOK
@@ -34,17 +34,6 @@ SILENT = 900.0
 """Seconds without a sign of the worker after which it counts as stuck; a limit of GitHub may hold it for 300."""
 
 
-class Direct:
-    """An endpoint without what Starlette puts around one: that takes as long as most deliveries."""
-
-    def __init__(self, answer: Callable[[Request], Awaitable[Response]]) -> None:
-        self._answer = answer
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await self._answer(Request(scope, receive))
-        await response(scope, receive, send)
-
-
 class Door:
     """The App's answers over HTTP."""
 
@@ -55,10 +44,11 @@ class Door:
         self._lanes = Gauge("ostler_sessions", "Sessions by what is next for them", ["lane"], registry=registry)
         self._waiting = Gauge("ostler_deliveries_waiting", "Stored deliveries that wait for their work", registry=registry)
 
-    def asgi(self) -> Starlette:
-        return Starlette(
+    def asgi(self) -> ASGIApp:
+        """All of them; deliveries come past Starlette's wrappings, which take as long as most of their answers."""
+        others = Starlette(
             routes=[
-                Route(WEBHOOK, Direct(self.webhook), methods=["POST"]),
+                Route(WEBHOOK, self.webhook, methods=["POST"]),
                 Route("/api/jobs/{endpoint}", self.job, methods=["POST"]),
                 Route("/health", self.live),
                 Route("/api/health", self.ready),
@@ -67,6 +57,15 @@ class Door:
                 *(Route(path, self.figures) for path in figures.ANSWERS),
             ]
         )
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "http" and scope["path"] == WEBHOOK and scope["method"] == "POST":
+                response = await self.webhook(Request(scope, receive))
+                await response(scope, receive, send)
+            else:
+                await others(scope, receive, send)
+
+        return app
 
     async def webhook(self, request: Request) -> Response:
         try:
@@ -160,6 +159,8 @@ def serve(settings: AppSettings) -> int:
             office.inbox.release()
             office.queue.release()
         worker = Worker(office)
+        gc.collect()
+        gc.freeze()  # what starting made stays: nobody waits while the collector looks at it again
         with _listener(settings) as listener:
             return _listen(settings, office, worker, Door(office, worker, registry), listener)
     finally:
