@@ -67,7 +67,6 @@ def install(place: Path) -> Path:
     ran = subprocess.run(command, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=place)
     if ran.returncode:
         raise LookupError(f"probot cannot be installed: {ran.stderr.strip()[-300:]}")
-    shutil.copyfile(HANDLER, place / HANDLER.name)
     done.touch()
     return place
 
@@ -110,7 +109,7 @@ def _probot(packages: Path, folder: Path, key: Path) -> Iterator[Receiver]:
         "APP_ID": APP_ID, "PRIVATE_KEY_PATH": str(key), "WEBHOOK_SECRET": SECRET, "NODE_ENV": "production", "HOST": "127.0.0.1",
         "PORT": str(port),
     }  # fmt: skip
-    command = ["node", str(packages / "node_modules/probot/bin/probot.js"), "run", str(packages / HANDLER.name)]
+    command = ["node", str(packages / "node_modules/probot/bin/probot.js"), "run", str(HANDLER)]
     with _process(command, env, folder, PROBOT, port) as process:
         yield Receiver(PROBOT, "/api/github/webhooks", port, process)
 

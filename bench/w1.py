@@ -66,9 +66,8 @@ def run(*, quick: bool, say: Say) -> Figures:
             for kind in KINDS:
                 for connections in CONNECTIONS:
                     for receiver in receivers:
-                        said = _load(
-                            receiver, kinds[kind], connections, seconds if number else 1.0, f"{number}-{kind}-{connections}"
-                        )
+                        series = f"{number}-{kind}-{connections}"
+                        said = _load(receiver, kinds[kind], connections, seconds if number else WARM_UP, series)
                         _check(receiver, kind, said["statuses"])
                         said["cpu_us"] = receiver.look() / sum(said["statuses"].values()) * 1e6
                         if number:

@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from bot.core.budget_report import Spending
 from bot.core.errors import SetupError
 from bot.core.settling import PhaseLine
+from bot.github.webhook import parse
 from bot.telemetry import Delivered, Fact, Log, Metrics, Telemetry, Trouble
 from bot.web import intake
 from bot.web.settings import AppSettings, load_app_settings
@@ -134,7 +135,7 @@ class TestWebhook:
         assert app.office.inbox.waiting() == 1
         held = app.office.inbox.take(time.time())
         assert held is not None
-        assert (held.event, held.body) == ("issues", content)
+        assert (held.event, parse("issues", held.body)) == ("issues", parse("issues", content))
 
     def test_both_secrets_count_while_one_replaces_the_other(self, app: App) -> None:
         assert app.deliver(raw(), secret=OLD_SECRET).status_code == 202

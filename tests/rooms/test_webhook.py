@@ -39,6 +39,12 @@ PAYLOADS: dict[str, dict[str, Any]] = {
     "issue_comment": {"action": "created", "issue": {**ISSUE, "pull_request": {}}, "comment": COMMENT, **COMMON},
     "check_run": {"action": "requested_action", "check_run": CHECK, "requested_action": {"identifier": "approve"}, **COMMON},
     "workflow_run": {"action": "completed", "workflow_run": {"id": 6, "status": "completed", "conclusion": "success"}, **COMMON},
+    "installation_repositories": {
+        "action": "added",
+        "installation": {"id": 5},
+        "repositories_added": [{"full_name": "octo/stable"}],
+        "sender": USER,
+    },
     "installation": {"action": "created", "installation": {"id": 5}, "repositories": [], "sender": USER},
 }
 
@@ -108,7 +114,7 @@ def test_no_secret_lets_nobody_in(secrets: list[str]) -> None:
 
 
 def test_what_a_delivery_says() -> None:
-    labelled, comment, pressed, ended, installed = (parse(event, raw_of(event)) for event in PAYLOADS)
+    labelled, comment, pressed, ended, added, installed = (parse(event, raw_of(event)) for event in PAYLOADS)
     assert (labelled.action, labelled.issue, labelled.label, labelled.installation_id) == ("labeled", 42, "ostler", 5)
     assert labelled.repository is not None
     assert (labelled.repository.full_name, labelled.repository.id, labelled.sender.login) == ("octo/stable", 9, "mona")
@@ -118,6 +124,7 @@ def test_what_a_delivery_says() -> None:
     assert (pressed.check_run.app_id, pressed.check_run.external_id, pressed.requested_action) == (77, "issue-42-x", "approve")
     assert ended.workflow_run is not None
     assert (ended.workflow_run.id, ended.workflow_run.conclusion) == (6, "success")
+    assert (added.repository, added.repositories) == (None, ("octo/stable",))
     assert (installed.repository, installed.installation_id) == (None, 5)
 
 
