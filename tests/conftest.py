@@ -1,4 +1,5 @@
-"""What every test stands on: no network beyond this machine, no keys or settings of the caller, a state folder of its own."""
+"""What every test stands on: no network beyond this machine, no keys or settings of the caller, a state folder of its own; and a
+Postgres for those that ask for one."""
 
 from __future__ import annotations
 
@@ -6,11 +7,15 @@ import ipaddress
 import itertools
 import os
 import socket
+import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
+import sqlalchemy as sa
 
 # A busy machine is slow, and no test is about how fast it is.
 hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -94,3 +99,32 @@ def _no_other_machine() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _own_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OSTLER_STATE_DIR", str(tmp_path_factory.getbasetemp() / f"state-{next(_numbers)}"))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The address of a Postgres of this test run. Root's Postgres runs as another user, who can't go into pytest's folders."""
+    with tempfile.TemporaryDirectory(prefix="ostler-postgres-") as folder, pytest.MonkeyPatch.context() as patch:
+        private, data = Path(folder) / "runtime", Path(folder) / "data"
+        private.mkdir(mode=0o700)
+        patch.setenv("XDG_RUNTIME_DIR", str(private))
+        Path(folder).chmod(0o755)
+        try:
+            from pgserver.postgres_server import get_server
+
+            server = get_server(data)
+        except (ImportError, OSError, RuntimeError, AssertionError, subprocess.SubprocessError) as error:
+            pytest.skip(f"Postgres does not start here: {error}")
+        yield server.get_uri()
+        server.cleanup()
+
+
+@pytest.fixture
+def on_postgres(postgres: str) -> str:
+    """The address of an empty database of a real Postgres."""
+    whole, name = sa.make_url(postgres), f"test_{next(_numbers)}"
+    engine = sa.create_engine(whole.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"create database {name}"))
+    engine.dispose()
+    return whole.set(database=name).render_as_string(hide_password=False)

@@ -31,6 +31,7 @@ from bot.core.events import (
 )
 from bot.core.experience import NONE, Experience
 from bot.core.jobs import MODEL_JOBS, Job
+from bot.core.queue import PER_REPOSITORY
 from bot.core.selection import triage
 from bot.core.session import SessionState, branch, is_branch_of
 from bot.core.settling import taken
@@ -116,16 +117,16 @@ def _claimed(
 
 
 def _limits(given: ActionSettings, environment: Settings, client: Client, about: Mapping[str, Any]) -> tuple[dict[str, int], str]:
-    """The caps that the App has to keep, in micro-dollars (0 for none), as the default branch has them now: sessions share
-    them, whenever each began. Where they cannot be read, why: then nothing goes on."""
+    """What the App has to keep, as the default branch has it now: caps in micro-dollars (0 for none), and how many workflow runs
+    may work at a time. Sessions share them, whenever each began. Where they cannot be read, why: then nothing goes on."""
     try:
         config = parse_config(_config(client, given.config_path, str(about["default_branch"])), given.config_path)
         run = run_settings(environment, config, given.max_cost, vendors=VENDORS).max_cost
     except (BadInput, SetupError) as error:
-        return {"run": LEAST, "session": 0, "day": 0}, str(error)
+        return {"run": LEAST, "session": 0, "day": 0, "per_repository": PER_REPOSITORY}, str(error)
     budget = config.budget
     session, day = (int(amount * MICRO) if amount else 0 for amount in (budget.session, budget.day))
-    return {"run": run, "session": session, "day": day}, ""
+    return {"run": run, "session": session, "day": day, "per_repository": config.queue.per_repository}, ""
 
 
 def _claimed_here(given: ActionSettings, client: Client, about: Mapping[str, Any], found: IssueFacts) -> Claim | Refusal:

@@ -232,6 +232,19 @@ def serve(
     _end(door(load_app_settings(env_file)))
 
 
+@app.command()
+def queue(
+    env_file: Annotated[
+        Path | None, typer.Option(help="A file of OSTLER_* lines, as the App has it; variables that are set win.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """The App's queue: what works, who waits and why. Asks the App at OSTLER_PUBLIC_URL, with its OSTLER_API_TOKEN."""
+    from bot.cli.queue import show as door
+
+    _end(door(env_file, as_json=as_json))
+
+
 @github_app.command("create")
 def app_create(
     url: Annotated[

@@ -22,6 +22,7 @@ from bot.core.errors import BadInput, SetupError
 from bot.core.experience import Experience
 from bot.core.limits import AGENT, REFERENCE, KindBase, Override, Rules, Thresholds
 from bot.core.phases import Kind
+from bot.core.queue import MOST_PER_REPOSITORY, PER_REPOSITORY
 from bot.core.reports import CiProfile, Commands
 from bot.core.routing import Worth
 from bot.core.selection import ModelClass, ModelId
@@ -165,6 +166,12 @@ class AuditTrials(Part):
     planted: int = Field(default=10, ge=0, le=1_000)
 
 
+class QueueLimits(Part):
+    """How many workflow runs of the repository may work at a time beside an App."""
+
+    per_repository: int = Field(default=PER_REPOSITORY, ge=1, le=MOST_PER_REPOSITORY)
+
+
 class Paths(Part):
     """Glob patterns: where given, only `allow` may change; `deny` never may."""
 
@@ -190,6 +197,7 @@ class RepoConfig(Part):
     quality: Literal["lenient", "normal", "strict"] = "normal"
     audit: AuditTrials = AuditTrials()
     paths: Paths = Paths()
+    queue: QueueLimits = QueueLimits()
     prices: tuple[Price, ...] = ()
 
     @field_validator("prices")

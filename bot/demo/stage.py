@@ -171,7 +171,7 @@ def _furnish(
     sha = hub.bare(hub.found(HOME)).resolve("main")
     text = (PUBLISHED / "docs" / "workflows" / (caller or ("app.yml" if with_app else "standalone.yml"))).read_text("utf-8")
     if with_app:
-        scene.port = _free_port()
+        scene.port = free_port()
     text = text.replace(PLACE_OF_OSTLER, f"{HOME}/{REUSABLE}@{sha}").replace(PLACE_OF_APP, scene.app_url)
     text = text.replace(PLACE_OF_ACTION, f"{HOME}@{sha}")
     hub.repository(scene.name, {**files, CALLER: text}, members)
@@ -206,7 +206,7 @@ def _app_env(scene: Scene, credentials: AppCredentials) -> dict[str, str]:
     }
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """A port that nothing listens on. Another process may take it before the App does; then the App says so and ends."""
     import socket  # noqa: PLC0415
 

@@ -18,12 +18,17 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import BigInteger, Column, Double, Integer, LargeBinary, MetaData, String, Table, Text
 from sqlalchemy.engine import URL, Connection, Engine, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 
-from bot.core.errors import SetupError
+from bot.core.errors import SetupError, TransientError
+from bot.core.queue import PER_REPOSITORY
 
 SCHEMA = 4
 BUSY_SECONDS = 10
+RIGHT_SECONDS = 300
+"""Seconds that a thread waits for a right that another process has."""
+GONE_SECONDS = 30
+"""Seconds of silence after which Postgres asks whether a client's machine is still there."""
 _CLAIMS = 7_404_715
 """The number of the advisory lock that claims take in Postgres. SQLite has one writer at a time anyway."""
 
@@ -66,9 +71,12 @@ sessions = Table(
     Column("shown", Integer, nullable=False),  # the seq that GitHub shows; -1 for none
     Column("lane", String(12), nullable=False),
     Column("priority", Integer, nullable=False),
-    Column("rank", Double, nullable=False),
+    Column("position", Integer, nullable=True),  # given by a person; those that have one come first in their priority
+    Column("attempt", Integer, nullable=False, server_default="1"),  # of asking for the next workflow run
+    Column("lease", Integer, nullable=False, server_default="0"),  # the number of the last lease: only its holder may write
+    Column("renewals", Integer, nullable=False, server_default="0"),  # of that lease
     Column("asked_at", Double, nullable=False),  # before the first try to dispatch; 0 where there was none
-    Column("due_at", Double, nullable=False),  # nobody is to touch the session before
+    Column("due_at", Double, nullable=False),  # nobody else is to touch the session before
     Column("created_at", Double, nullable=False),
     sa.Index("sessions_by_issue", "repo_id", "issue"),
     sa.Index("sessions_by_lane", "lane", "due_at"),
@@ -88,7 +96,8 @@ turns = Table(
     "turns",
     metadata,
     Column("repo_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("last_started", Double, nullable=False),
+    Column("last_started", Double, nullable=False, server_default="0"),
+    Column("most", Integer, nullable=False, server_default=str(PER_REPOSITORY)),  # workflow runs that work at a time
 )
 
 boards = Table(
@@ -167,11 +176,13 @@ about = Table("about", metadata, Column("name", String(20), primary_key=True), C
 
 
 class Database:
-    """One engine: transactions, and the one lock that claims take."""
+    """One engine: transactions, the one lock that claims take, and the right to what there is outside."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._lock = -1
+        self._rights: dict[str, threading.Lock] = {}
+        self._mine = threading.local()
         self._turn: AbstractContextManager[object] = threading.Lock() if engine.dialect.name == "sqlite" else nullcontext()
 
     @classmethod
@@ -225,6 +236,41 @@ class Database:
                 connection.execute(sa.text("select pg_advisory_xact_lock(:number)"), {"number": _CLAIMS})
             yield connection
 
+    @contextmanager
+    def right(self, name: str) -> Iterator[None]:
+        """What one thread at a time has, in all processes of this App; a thread that has it may ask again.
+
+        It is held across requests to GitHub, so it is no transaction; a process that dies gives it back.
+
+        Raises:
+            TransientError: another has it for too long.
+        """
+        mine: set[str] = self._mine.__dict__.setdefault("names", set())
+        if name in mine:
+            yield
+            return
+        with self._rights.setdefault(name, threading.Lock()), self._everywhere(name):
+            mine.add(name)
+            try:
+                yield
+            finally:
+                mine.remove(name)
+
+    @contextmanager
+    def _everywhere(self, name: str) -> Iterator[None]:
+        if self.engine.dialect.name != "postgresql":
+            yield  # there is one process: see `hold`
+            return
+        apart = sa.create_engine(self.engine.url, poolclass=sa.NullPool, isolation_level="AUTOCOMMIT")
+        sa.event.listen(apart, "connect", _alert)
+        with apart.connect() as connection:
+            try:
+                connection.execute(sa.text(f"set lock_timeout = {RIGHT_SECONDS * 1000}"))
+                connection.execute(sa.text("select pg_advisory_lock(hashtextextended(:name, 0))"), {"name": name})
+            except OperationalError as error:
+                raise TransientError(f"Another process has {name} for more than {RIGHT_SECONDS} seconds.") from error
+            yield
+
     def hold(self) -> bool:
         """Whether this process is now the only App on the database, until it ends. Postgres may serve several.
 
@@ -276,7 +322,9 @@ def _url(address: str) -> URL:
 
 def _engine(url: URL) -> Engine:
     if url.drivername.startswith("postgresql"):
-        return sa.create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": BUSY_SECONDS})
+        engine = sa.create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": BUSY_SECONDS})
+        sa.event.listen(engine, "connect", _alert)
+        return engine
     path = Path(str(url.database))
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -287,6 +335,12 @@ def _engine(url: URL) -> Engine:
     sa.event.listen(engine, "connect", _durable)
     sa.event.listen(engine, "begin", _at_once)
     return engine
+
+
+def _alert(connection: Any, _: Any) -> None:
+    """Locks of a machine that is gone are given back soon, not when the operating system's two hours are over."""
+    connection.execute(f"set tcp_keepalives_idle = {GONE_SECONDS}; set tcp_keepalives_interval = {GONE_SECONDS}")
+    connection.commit()
 
 
 def _durable(connection: Any, _: Any) -> None:

@@ -48,8 +48,8 @@ def _insert(number: int) -> sa.TextClause:
 
 
 class Inbox:
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, lease: float = LEASE) -> None:
+        self._database, self._lease = database, lease
 
     def put(self, arrived: Sequence[Arrived]) -> list[bool]:
         """Whether each of at most `MOST` deliveries is new. All are on disk when this returns, after one sync for all of them."""
@@ -71,7 +71,7 @@ class Inbox:
         update = (
             sa.update(deliveries)
             .where(deliveries.c.guid == oldest)
-            .values(due_at=now + LEASE, tries=deliveries.c.tries + 1)
+            .values(due_at=now + self._lease, tries=deliveries.c.tries + 1)
             .returning(deliveries.c.guid, deliveries.c.event, deliveries.c.body, deliveries.c.tries)
         )
         with self._database.alone() as connection:

@@ -30,7 +30,8 @@ MOST_RESTING = 200
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A session as the App holds it. Times are seconds since 1970; `shown` is the sequence number that GitHub shows."""
+    """A session as the App holds it. Times are seconds since 1970; `shown` is the sequence number that GitHub shows, `lease` the
+    number of the last lease, `attempt` counts the tries to ask for its next workflow run."""
 
     repo: str
     repo_id: int
@@ -43,6 +44,8 @@ class Row:
     lane: Lane
     priority: int
     asked_at: float
+    lease: int = 0
+    attempt: int = 1
 
     @property
     def id(self) -> str:
@@ -76,13 +79,13 @@ class Runs:
         """Whether the session is new: its id is what makes it unique, by whichever way it was found."""
         insert = sa.text(
             "insert into sessions (id, repo, repo_id, installation, issue, event, default_branch, title, state, seq, shown,"
-            " lane, priority, rank, asked_at, due_at, created_at) values (:id, :repo, :repo_id, :installation, :issue, :event,"
-            " :default_branch, :title, :state, :seq, :shown, :lane, :priority, :rank, 0, :now, :now) on conflict do nothing"
+            " lane, priority, asked_at, due_at, created_at) values (:id, :repo, :repo_id, :installation, :issue, :event,"
+            " :default_branch, :title, :state, :seq, :shown, :lane, :priority, 0, :now, :now) on conflict do nothing"
         )
         values = {name: getattr(row, name) for name in ("repo", "repo_id", "installation", "issue", "default_branch", "title")}
         state = row.state
         values |= {"id": state.session, "event": state.event, "state": _text(state), "seq": state.seq, "shown": row.shown}
-        values |= {"lane": lane_of(state), "priority": row.priority, "rank": now, "now": now}
+        values |= {"lane": lane_of(state), "priority": row.priority, "now": now}
         with self._database.begin() as connection:
             new = connection.execute(insert, values).rowcount == 1
             if new:
@@ -103,7 +106,9 @@ class Runs:
     def of_repository(self, repo_id: int) -> list[Row]:
         """Those with something to do in the order of the queue, then those that rest, the newest `MOST_RESTING` first."""
         ours, rests = sa.select(sessions).where(sessions.c.repo_id == repo_id), sessions.c.lane == "resting"
-        live = ours.where(~rests).order_by(sessions.c.priority, sessions.c.rank, sessions.c.id)
+        live = ours.where(~rests).order_by(
+            sessions.c.priority, sessions.c.position.is_(None), sessions.c.position, sessions.c.event
+        )
         resting = ours.where(rests).order_by(sessions.c.event.desc()).limit(MOST_RESTING)
         with self._database.begin() as connection:
             return [read(found) for query in (live, resting) for found in connection.execute(query)]
@@ -120,8 +125,9 @@ class Runs:
     def short(self) -> list[Row]:
         """The sessions that wait for room under shared caps, in the order of the queue."""
         of = sa.select(sessions).where(sessions.c.lane == "short")
+        of = of.order_by(sessions.c.priority, sessions.c.event, sessions.c.id)
         with self._database.begin() as connection:
-            return [read(found) for found in connection.execute(of.order_by(sessions.c.priority, sessions.c.rank, sessions.c.id))]
+            return [read(found) for found in connection.execute(of)]
 
     def of_workflow_run(self, repo_id: int, workflow_run: int) -> Row | None:
         of = sa.select(bindings.c.session).where(bindings.c.repo_id == repo_id, bindings.c.workflow_run == workflow_run)
@@ -129,10 +135,16 @@ class Runs:
             session = connection.scalar(of)
         return self.get(session) if session else None
 
-    def save(self, old: SessionState, new: SessionState, now: float, *, report: Report | None = None) -> bool:
-        """Whether `new` took the place of `old`; False where another was faster."""
+    def save(
+        self, old: SessionState, new: SessionState, now: float, *, report: Report | None = None, lease: int | None = None
+    ) -> bool:
+        """Whether `new` took the place of `old`; False where another was faster, or has the session by a later lease."""
         with self._database.begin() as connection:
-            return change(connection, old, new, now, report)
+            return change(connection, old, new, now, report, lease)
+
+    def prioritize(self, session: str, priority: int) -> None:
+        with self._database.begin() as connection:
+            connection.execute(sa.update(sessions).where(sessions.c.id == session).values(priority=priority))
 
     def shown(self, session: str, seq: int) -> None:
         update = sa.update(sessions).where(sessions.c.id == session, sessions.c.shown < seq).values(shown=seq)
@@ -181,10 +193,19 @@ class Runs:
         return bool(held == digest)
 
 
-def change(connection: Connection, old: SessionState, new: SessionState, now: float, report: Report | None = None) -> bool:
+def change(
+    connection: Connection,
+    old: SessionState,
+    new: SessionState,
+    now: float,
+    report: Report | None = None,
+    lease: int | None = None,
+) -> bool:
     """Put `new` in the place of `old`, due at once, with its history and the workflow run it is bound to."""
     update = sa.update(sessions).where(sessions.c.id == old.session, sessions.c.seq == old.seq)
-    values = {"state": _text(new), "seq": new.seq, "lane": lane_of(new), "due_at": now, "asked_at": 0.0}
+    if lease is not None:
+        update = update.where(sessions.c.lease == lease)
+    values = {"state": _text(new), "seq": new.seq, "lane": lane_of(new), "due_at": now, "asked_at": 0.0, "attempt": 1}
     if connection.execute(update.values(**values)).rowcount != 1:
         return False
     _remember(connection, new.repo_id, new, report, now)
@@ -213,7 +234,7 @@ def read(found: SqlRow[Any]) -> Row:
     state = _state(found.state)
     if (state.session, state.repo_id, state.issue, state.seq) != (found.id, found.repo_id, found.issue, found.seq):
         raise SetupError(_damaged(found.id))
-    names = ("repo", "repo_id", "installation", "issue", "default_branch", "title", "shown", "lane", "priority", "asked_at")
+    names = (name for name in Row.__dataclass_fields__ if name != "state")
     return Row(state=state, **{name: getattr(found, name) for name in names})
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bot.core.budget import LEAST, MICRO, Cap, Shortfall, dollars
+from bot.core.queue import MOST_PER_REPOSITORY
 from bot.core.session import SessionState
 from bot.store.runs import Row, lane_of
 from bot.store.shares import Shares
@@ -26,11 +27,13 @@ USEFUL = 10
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Micro-dollars by the repository's configuration: of a run, of a session's runs, of the repository's day; 0 is none."""
+    """By the repository's configuration: micro-dollars of a run, of a session's runs, of the repository's day (0 is none), and
+    how many workflow runs may work at a time."""
 
     run: int
     session: int
     day: int
+    per_repository: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +46,12 @@ class Allowance:
 
 def read_limits(value: Any) -> Limits | None:
     """The limits in decoded JSON; None where it holds none."""
-    names = ("run", "session", "day")
-    if not isinstance(value, dict) or value.keys() != set(names):
+    if not isinstance(value, dict) or value.keys() != set(Limits.__dataclass_fields__):
         return None
-    if any(type(value[name]) is not int or not 0 <= value[name] < NONE for name in names) or not value["run"]:
+    if any(type(number) is not int or not 0 <= number < NONE for number in value.values()) or not value["run"]:
         return None
-    return Limits(**value)
+    limits = Limits(**value)
+    return limits if 1 <= limits.per_repository <= MOST_PER_REPOSITORY else None
 
 
 def grant(office: Office, row: Row, workflow_run: int, limits: Limits) -> Allowance | Shortfall:

@@ -7,6 +7,8 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
@@ -22,7 +24,7 @@ from bot.github.manifest import WEBHOOK
 from bot.store.database import Database
 from bot.store.runs import LANES
 from bot.telemetry import JobAnswered, Log, Metrics, Telemetry, Trouble
-from bot.web import figures, jobs, pages
+from bot.web import figures, jobs, pages, queue
 from bot.web.intake import Intake, Unreadable, body
 from bot.web.office import Office
 from bot.web.settings import AppSettings
@@ -55,6 +57,8 @@ class Door:
                 Route("/metrics", self.metrics),
                 Route("/runs/{session}", self.run),
                 *(Route(path, self.figures) for path in figures.ANSWERS),
+                Route("/api/queue/reset-stale", self.reset_stale, methods=["POST"]),
+                Route("/api/queue/{session}/position", self.place, methods=["POST"]),
             ]
         )
 
@@ -122,11 +126,23 @@ class Door:
         return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
 
     async def figures(self, request: Request) -> Response:
-        """What sessions cost, for whoever has the App's token."""
-        query, given = request.query_params.multi_items(), request.headers.getlist("authorization")
+        """What sessions cost and who waits."""
+        query, ask = request.query_params.multi_items(), figures.ANSWERS[request.url.path]
+        return await self._with_token(request, lambda _: ask(self._office, query))
+
+    async def reset_stale(self, request: Request) -> Response:
+        return await self._with_token(request, lambda raw: queue.reset_stale(self._office, raw))
+
+    async def place(self, request: Request) -> Response:
+        session = request.path_params["session"]
+        return await self._with_token(request, lambda raw: queue.place(self._office, session, raw))
+
+    async def _with_token(self, request: Request, answer: Callable[[bytes], Mapping[str, Any]]) -> Response:
+        """For whoever has the App's token; of nobody else a body is read."""
         try:
-            said = await run_in_threadpool(figures.answer, self._office, request.url.path, given, query)
-        except jobs.Refused as error:
+            figures.admit(self._office, request.headers.getlist("authorization"))
+            said = await run_in_threadpool(answer, await body(request, queue.MAX_BYTES))
+        except (jobs.Refused, Unreadable) as error:
             return JSONResponse({"error": str(error)}, error.status, pages.HEADERS)
         except Exception as error:  # noqa: BLE001 - as above
             return self._failed("figures", error)

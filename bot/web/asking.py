@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bot.core.budget import dollars
 from bot.core.errors import SetupError
+from bot.core.queue import Priority
 from bot.core.session import CHECK_NAME, STOP_LABEL, SessionState
 from bot.core.settling import waits_for_money
 from bot.core.triggers import ANSWERED, Asked, Intent, Refusal, Verb, commanded, edited_since, may_write, raised_before
@@ -86,7 +87,7 @@ def _found(office: Office, place: Place, session: str) -> Row | None:
     if len(parts) < 3 or parts[0] != "issue" or not parts[1].isdecimal() or len(parts[1]) > 9:
         return None
     state = office.recover(place, int(parts[1]), session)
-    return starting.adopt(office, place, state, "", starting.NORMAL) if state else None
+    return starting.adopt(office, place, state, "", Priority.NORMAL) if state else None
 
 
 def _ask(office: Office, place: Place, client: Client, issue: int, asked: Asked, kind: str, comment_id: int) -> None:

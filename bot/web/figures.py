@@ -1,14 +1,15 @@
-"""What sessions cost and what their caps have left, as JSON for whoever has the App's token. Read from the database alone."""
+"""What sessions cost, what their caps have left and who waits, as JSON for whoever has the App's token. Read from the database
+alone."""
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from bot.core.costs import Settled, analysis, by, costs, spent_since, total
-from bot.web import allowances
+from bot.web import allowances, queue
 from bot.web.jobs import Refused
 from bot.web.office import Office
 
@@ -50,14 +51,15 @@ ANSWERS = {
     "/api/reports/budget_analysis": budget_analysis,
     "/api/metrics/costs": metrics_costs,
     "/api/dashboard/usage": usage,
+    "/api/queue/stats": queue.stats,
 }
 
 
-def answer(office: Office, path: str, authorization: Sequence[str], query: Sequence[tuple[str, str]]) -> Mapping[str, Any]:
-    """The figures at `path`.
+def admit(office: Office, authorization: Sequence[str]) -> None:
+    """Let in who has the App's token.
 
     Raises:
-        Refused: 404 the App has no token, 401 not that token, 422 not such a question.
+        Refused: 404 the App has none, 401 not that one.
     """
     token = office.settings.api_token.get_secret_value()
     if not token:
@@ -65,7 +67,6 @@ def answer(office: Office, path: str, authorization: Sequence[str], query: Seque
     given = authorization[0] if len(authorization) == 1 else ""
     if not hmac.compare_digest(given.encode("utf-8", "replace"), f"Bearer {token}".encode()):
         raise Refused(401, "The request has no token, or not the App's: send `Authorization: Bearer` and OSTLER_API_TOKEN.")
-    return ANSWERS[path](office, query)
 
 
 def _one(query: Sequence[tuple[str, str]], name: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from bot.core.budget import Shortfall
 from bot.core.errors import PolicyError
 from bot.core.experience import frozen
+from bot.core.queue import Priority
 from bot.core.session import SessionState
 from bot.core.settling import Report, read_report, settle
 from bot.core.triggers import moment
@@ -95,7 +96,7 @@ class Desk:
             return row
         place = self._place(claims)
         state = office.recover(place, issue, session) if place else None
-        return starting.adopt(office, place, state, "", starting.NORMAL) if place and state else None
+        return starting.adopt(office, place, state, "", Priority.NORMAL) if place and state else None
 
     def _place(self, claims: oidc.Claims) -> Place | None:
         place = self._office.access.place(claims.repository)
@@ -108,7 +109,7 @@ class Desk:
         number, attempt = body.get("run_id"), body.get("run_attempt")
         limits = allowances.read_limits(body.get("limits"))
         if not (type(issue) is int and type(session) is str and type(number) is int and type(attempt) is int and limits):
-            raise Refused(422, "A claim has an issue, a session, a run_id, a run_attempt and limits of money.")
+            raise Refused(422, "A claim has an issue, a session, a run_id, a run_attempt and limits.")
         if not 0 < issue < 2**31 or len(session) > 120:
             raise Refused(422, "A claim's issue and session are those of a session.")
         if (number, attempt) != (claims.run_id, claims.run_attempt):
@@ -123,6 +124,7 @@ class Desk:
         row = self._of_repository(claims, found)
         if row.issue != issue:
             raise Refused(403, "The session belongs to another issue.")
+        self._office.queue.allow(row.repo_id, limits.per_repository)
         return self._bound(row, claims.run_id, limits)
 
     def _bound(self, row: Row, number: int, limits: allowances.Limits) -> dict[str, Any]:
@@ -171,7 +173,7 @@ class Desk:
         if report.workflow_run != claims.run_id:
             raise Refused(403, "The report is another workflow run's.")
         row = self._of_repository(claims, self._known(claims, report.session, report.issue))
-        with self._office.access.right(row.id):
+        with self._office.right(row.id):
             after = self._settled(row, report)
             if after.shown < after.state.seq:
                 self._office.show(row.id, report)
@@ -216,4 +218,4 @@ def _why_not(state: SessionState) -> str:
         return "the session is over"
     if state.standing == "waiting":
         return state.outcome if state.waits == "shared" else "the session waits for a person"
-    return f"the workflow run {state.working_run} works on it" if state.working_run else "another session of the repository works"
+    return f"the workflow run {state.working_run} works on it" if state.working_run else "the repository has no room"

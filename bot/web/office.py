@@ -7,11 +7,12 @@ import hmac
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from bot.core.errors import SetupError
+from bot.core.errors import SetupError, TransientError
 from bot.core.session import SessionState
 from bot.core.settling import Report
 from bot.github.client import Client, NotFound, Pace
@@ -48,7 +49,6 @@ class Access:
         self._bot = ""
         self._paces: dict[int, Pace] = {}
         self._clients: dict[tuple[str, int], Client] = {}
-        self._rights: dict[str, threading.RLock] = {}
 
     @property
     def app_id(self) -> int:
@@ -87,11 +87,6 @@ class Access:
 
     def of(self, row: Row) -> Client:
         return self.client(row.repo, row.installation)
-
-    def right(self, session: str) -> threading.RLock:
-        """The right to change what GitHub shows of a session: one thread of this process has it at a time."""
-        with self._lock:
-            return self._rights.setdefault(session, threading.RLock())
 
     def place(self, repo: str) -> Place | None:
         """The repository as GitHub tells, or None where the App is not installed in it."""
@@ -133,7 +128,8 @@ class Office:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.settings, self.database, self.telemetry, self.clock = settings, database, telemetry, clock
-        self.inbox, self.queue, self.runs = Inbox(database), Queue(database), Runs(database)
+        self.inbox, self.runs = Inbox(database, 2 * settings.lease_seconds), Runs(database)
+        self.queue = Queue(database, smart=settings.smart_queue, lease=settings.lease_seconds)
         self.accounts, self.boards = Accounts(database), Boards(database)
         self.access = access or Access(settings)
         self.key = Key.from_secret(settings.state_key.get_secret_value())
@@ -162,9 +158,13 @@ class Office:
         keys = [self.key]
         return settling.recover(client, keys, app_id=self.access.app_id, repo_id=place.id, issue=issue, session=session)
 
+    def right(self, session: str) -> AbstractContextManager[None]:
+        """The right to change what GitHub shows of a session: one thread of all processes has it at a time."""
+        return self.database.right(f"the session {session}")
+
     def show(self, session: str, report: Report | None = None) -> Row:
         """Put the session's latest state on GitHub. Safe to repeat; what is not shown is shown by the worker later."""
-        with self.access.right(session):
+        with self.right(session):
             row = self.held(session)
             if report is None:
                 report = next((moment.report for moment in reversed(self.runs.history(session)) if moment.report), None)
@@ -186,10 +186,22 @@ class Office:
             raise SetupError(f"The database has no session {session}.")
         return row
 
-    def change(self, session: str, move: Callable[[SessionState], SessionState], report: Report | None = None) -> Row:
-        """Make a move on the latest state, again where another was faster. A move that changes nothing is none."""
+    def change(
+        self,
+        session: str,
+        move: Callable[[SessionState], SessionState],
+        report: Report | None = None,
+        lease: int | None = None,
+    ) -> Row:
+        """Make a move on the latest state, again where another was faster. A move that changes nothing is none.
+
+        Raises:
+            TransientError: the session is taken over from the holder of `lease`.
+        """
         while True:
             row = self.held(session)
+            if lease not in (None, row.lease):
+                raise TransientError(f"Another has taken {session} over: nothing was written.")
             new = move(row.state)
-            if new.seq == row.state.seq or self.runs.save(row.state, new, self.clock(), report=report):
+            if new.seq == row.state.seq or self.runs.save(row.state, new, self.clock(), report=report, lease=lease):
                 return self.held(session)

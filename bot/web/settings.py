@@ -12,6 +12,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from bot.core.errors import SetupError
+from bot.core.queue import LEASE_SECONDS
 from bot.github.limits import READS
 from bot.github.plain import is_loopback
 
@@ -49,6 +50,8 @@ class AppSettings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     sweep_minutes: Annotated[float, Field(gt=0, le=1440)] = 10.0
     poll_seconds: Annotated[float, Field(gt=0, le=3600)] = 30.0
+    smart_queue: bool = True
+    lease_seconds: Annotated[float, Field(ge=1, le=3600)] = LEASE_SECONDS
     api_token: SecretStr = SecretStr("")
     max_cost_per_day: Annotated[Decimal, Field(gt=0, le=10_000, allow_inf_nan=False)] | None = None
 
@@ -64,21 +67,29 @@ class AppSettings(BaseSettings):
         return f"{parts.scheme}://{parts.netloc}"
 
 
-def load_app_settings(env_file: Path | None = None) -> AppSettings:
-    """The settings of the environment, and of `env_file` where that has none, with the private key read and the database's
-    place filled in.
+def read_app_settings(env_file: Path | None = None) -> AppSettings:
+    """The settings of the environment, and of `env_file` where that has none, whatever may be missing.
 
     Raises:
-        SetupError: something is missing or does not fit; one sentence says which variable.
+        SetupError: one does not fit; one sentence says which variable.
     """
     if env_file and not env_file.is_file():
         raise SetupError(f"There is no file {env_file}: `ostler app create` makes one.")
     try:
-        given = AppSettings(_env_file=env_file)  # type: ignore[call-arg] # every settings class takes it
+        return AppSettings(_env_file=env_file)  # type: ignore[call-arg] # every settings class takes it
     except ValidationError as error:
         first = error.errors()[0]
         name = "_".join(str(part) for part in first["loc"]).upper().removeprefix("OSTLER_")
         raise SetupError(f"OSTLER_{name}: {first['msg']}. Mend the variable.") from error
+
+
+def load_app_settings(env_file: Path | None = None) -> AppSettings:
+    """The settings, with the private key read and the database's place filled in.
+
+    Raises:
+        SetupError: something is missing or does not fit; one sentence says which variable.
+    """
+    given = read_app_settings(env_file)
     for name, what in NEEDED.items():
         value = getattr(given, name)
         if not (value.get_secret_value() if isinstance(value, SecretStr) else value).strip():

@@ -7,6 +7,7 @@ A session that the database does not know may still be one that GitHub knows; so
 from __future__ import annotations
 
 from bot.core.errors import SetupError
+from bot.core.queue import Priority, priority
 from bot.core.session import SessionState, asked_at, branch, branch_prefix, is_branch_of
 from bot.core.triggers import Intent, IssueFacts, Refusal, started
 from bot.github import comments, facts, refs
@@ -17,20 +18,9 @@ from bot.web import allowances
 from bot.web.moves import anchored, stopped
 from bot.web.office import Office, Place
 
-PRIORITIES = {
-    "urgent": 0, "p0": 0, "critical": 0,
-    "high": 1, "p1": 1, "important": 1,
-    "low": 3, "p3": 3, "cleanup": 3,
-}  # fmt: skip
-NORMAL = 2
 JOBS_LOGIN = "github-actions[bot]"
 POSTED = ("plan", "status")
 """Comments that a session has written once it has got anywhere."""
-
-
-def priority(labels: tuple[str, ...]) -> int:
-    """0 (urgent) to 3 (low), by the most urgent label."""
-    return min((PRIORITIES[label.lower()] for label in labels if label.lower() in PRIORITIES), default=NORMAL)
 
 
 def begin(office: Office, place: Place, issue: int) -> Row | None:
@@ -43,6 +33,8 @@ def begin(office: Office, place: Place, issue: int) -> Row | None:
         office.telemetry.tell(Asked("start", place.name, issue, by, intent.why))
         return None
     if row := office.runs.get(intent.session):
+        if row.priority not in (Priority.FIRST, now := priority(told.labels)):
+            office.runs.prioritize(row.id, now)
         return row
     if state := office.recover(place, issue, intent.session):
         return adopt(office, place, state, told.title, priority(told.labels))
@@ -68,7 +60,7 @@ def current(office: Office, place: Place, issue: int) -> Row | None:
     if rows := office.runs.of_issue(place.id, issue):
         return rows[0]
     state = office.recover(place, issue)
-    return adopt(office, place, state, "", NORMAL) if state else None
+    return adopt(office, place, state, "", Priority.NORMAL) if state else None
 
 
 def _lost(office: Office, client: Client, issue: int, session: str) -> bool:
@@ -125,7 +117,7 @@ def _row(place: Place, state: SessionState, title: str, order: int, *, shown: in
 
 def prepare(office: Office, row: Row) -> Row:
     """The 👀, the branch with its empty first commit, and the check run on it; then the session is queued."""
-    with office.access.right(row.id):
+    with office.right(row.id):
         row = office.held(row.id)
         if row.lane != "new":
             return row
@@ -133,7 +125,7 @@ def prepare(office: Office, row: Row) -> Row:
         comments.react(client, "eyes", issue=row.issue)
         name, base = _begun(client, row) or (row.state.branch, _head(client, row.default_branch))
         anchor = refs.anchor(client, name, base, row.id, asked_at(row.id))
-        office.change(row.id, lambda state: anchored(state, name, base, anchor, office.at))
+        office.change(row.id, lambda state: state if state.anchor_sha else anchored(state, name, base, anchor, office.at))
         return office.show(row.id)
 
 

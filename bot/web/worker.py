@@ -11,6 +11,7 @@ from itertools import chain
 
 from bot.core.board import BOARD_LABEL
 from bot.core.errors import BugError, OstlerError, PolicyError, SetupError, TransientError, UserError
+from bot.core.queue import HEARTBEAT
 from bot.core.session import LABEL, STOP_LABEL
 from bot.github import comments
 from bot.github.webhook import Delivery, parse
@@ -39,10 +40,13 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
         self._sweep_at = 0.0
         self._sweeping: Iterator[None] | None = None
+        self._renewing = threading.Thread(target=self._renew, name="leases", daemon=True)
+        self._at: Row | None = None
         self.beat = 0.0
 
     def start(self) -> None:
         self._thread.start()
+        self._renewing.start()
 
     @property
     def alive(self) -> bool:
@@ -68,6 +72,19 @@ class Worker:
             if not busy:
                 office.wake.wait(min(IDLE, office.settings.poll_seconds))
 
+    def _renew(self) -> None:
+        while not self._stopping.wait(self._office.settings.lease_seconds * HEARTBEAT):
+            self.renew()
+
+    def renew(self) -> None:
+        """Keep the session that the worker is at."""
+        office, row = self._office, self._at
+        try:
+            if row is not None and not office.queue.renew(row, office.clock()):
+                office.telemetry.tell(Trouble("lease", "Expired", f"{row.id}: others may take it over"))
+        except Exception as error:  # noqa: BLE001 - the next time may be in time
+            office.telemetry.tell(Trouble("lease", type(error).__name__, str(error)))
+
     def once(self) -> bool:
         """One piece of work; whether there was any."""
         office = self._office
@@ -82,6 +99,8 @@ class Worker:
             self._draw(drawn)
             return True
         if row := office.queue.claim(office.clock()):
+            if row.attempt > 1:
+                office.telemetry.tell(Trouble("starting", "Again", f"{row.id}: try {row.attempt} to start a workflow run"))
             self._move(row)
             return True
         return swept
@@ -172,20 +191,22 @@ class Worker:
 
     def _move(self, row: Row) -> None:
         """Take the session one step further. What GitHub refuses for good is told where people look."""
-        office = self._office
+        office, self._at = self._office, row
         try:
             self._step(row)
         except TransientError as error:
-            office.queue.later(row.id, row.state.seq, office.clock() + _pause(1, error))
+            office.queue.later(row, row.state.seq, office.clock() + _pause(1, error))
         except (PolicyError, SetupError) as error:
             office.telemetry.tell(Trouble("session", type(error).__name__, f"{row.id}: {error}"))
             if row.lane == "new":
                 self._cannot_begin(row, error)
             else:
-                office.queue.later(row.id, row.state.seq, office.clock() + 10 * office.settings.poll_seconds)
+                office.queue.later(row, row.state.seq, office.clock() + 10 * office.settings.poll_seconds)
         except Exception:
-            office.queue.later(row.id, row.state.seq, office.clock() + LONGEST_PAUSE / 10)  # before its lease ends
+            office.queue.later(row, row.state.seq, office.clock() + LONGEST_PAUSE / 10)  # before its lease ends
             raise
+        finally:
+            self._at = None
 
     def _step(self, row: Row) -> None:
         office = self._office
@@ -203,7 +224,7 @@ class Worker:
         """There is no check run to say it, so a comment does."""
         office = self._office
         why = f"the session could not begin: {str(error).rstrip('.')}"
-        office.change(row.id, lambda state: given_up(state, why, office.at) if not state.anchor_sha else state)
+        office.change(row.id, lambda state: state if state.anchor_sha else given_up(state, why, office.at), lease=row.lease)
         client = office.access.of(row)
         comments.put(client, row.issue, "trouble", row.id, office.access.bot, refusal(why))
         office.show(row.id)

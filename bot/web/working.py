@@ -44,7 +44,7 @@ def dispatch(office: Office, row: Row) -> None:
             workflow_run = actions.dispatch(client, office.settings.workflow_file, row.default_branch, inputs)
             how = "dispatched"
     except UnknownOutcome:
-        office.queue.later(row.id, row.state.seq, office.clock() + min(AFTER_DISPATCH, office.settings.poll_seconds))
+        office.queue.later(row, row.state.seq, office.clock() + min(AFTER_DISPATCH, office.settings.poll_seconds))
         return
     except NotFound:
         file = office.settings.workflow_file
@@ -57,7 +57,10 @@ def dispatch(office: Office, row: Row) -> None:
 
 
 def _give_up(office: Office, row: Row, why: str) -> None:
-    office.change(row.id, lambda state: given_up(state, why, office.at) if state.seq == row.state.seq else state)
+    def move(state: SessionState) -> SessionState:
+        return given_up(state, why, office.at) if state.seq == row.state.seq else state
+
+    office.change(row.id, move, lease=row.lease)
     office.show(row.id)
 
 
@@ -66,11 +69,11 @@ def _bind(office: Office, row: Row, workflow_run: int, how: str) -> None:
         idle = state.standing == "working" and not state.working_run
         return taken(state, workflow_run, office.at) if idle else state
 
-    now = office.change(row.id, move)
+    now = office.change(row.id, move, lease=row.lease)
     if now.state.working_run == workflow_run:
         office.telemetry.tell(Dispatched(row.id, workflow_run, how))
         office.show(row.id)
-        office.queue.later(row.id, now.state.seq, office.clock() + office.settings.poll_seconds)
+        office.queue.later(row, now.state.seq, office.clock() + office.settings.poll_seconds)
     elif now.state.standing == "over":  # stopped meanwhile
         actions.cancel(office.access.of(row), workflow_run)
 
@@ -78,7 +81,7 @@ def _bind(office: Office, row: Row, workflow_run: int, how: str) -> None:
 def _asked_for(office: Office, client: Client, row: Row) -> int:
     """A workflow run that this App asked for since `asked_at` and that belongs to no session; 0 for none.
 
-    Only one session of a repository is dispatched at a time, so it can only be this one's. A title that names another session
+    Only one session of a repository is started at a time, so it can only be this one's. A title that names another session
     (the caller workflow's `run-name`) says that it is not.
     """
     since = datetime.fromtimestamp(row.asked_at - EARLIER, UTC)
@@ -106,7 +109,7 @@ def watch(office: Office, row: Row) -> None:
     if run is not None and not run.over:
         if row.state.standing == "over":
             end_work(office, row)
-        office.queue.later(row.id, row.state.seq, office.clock() + office.settings.poll_seconds)
+        office.queue.later(row, row.state.seq, office.clock() + office.settings.poll_seconds)
         return
     first = run is not None and run.attempt == 1 and row.state.standing != "over"
     if first and (_anew(office, client, row) or _again(office, client, row)):
@@ -125,7 +128,7 @@ def _anew(office: Office, client: Client, row: Row) -> bool:
     def move(state: SessionState) -> SessionState:
         return begun_anew(state, office.at) if state.working_run == number and state.standing != "over" else state
 
-    allowances.settle(office, office.change(row.id, move))
+    allowances.settle(office, office.change(row.id, move, lease=row.lease))
     office.telemetry.tell(Lost(row.id, number, "begun anew"))
     return True
 
@@ -141,7 +144,7 @@ def _again(office: Office, client: Client, row: Row) -> bool:
         if run.over and run.attempt == 1:
             return False
     office.telemetry.tell(Lost(row.id, row.state.working_run, "rerun"))
-    office.queue.later(row.id, row.state.seq, office.clock() + min(RERUN_PAUSE, 4 * office.settings.poll_seconds))
+    office.queue.later(row, row.state.seq, office.clock() + min(RERUN_PAUSE, 4 * office.settings.poll_seconds))
     return True
 
 
@@ -157,5 +160,5 @@ def _end(office: Office, row: Row, lost: Sequence[str]) -> None:
     def move(state: SessionState) -> SessionState:
         return given_up(state, SILENT, office.at, tuple(lost)) if state.working_run == number else state
 
-    office.change(row.id, move)
+    office.change(row.id, move, lease=row.lease)
     office.show(row.id)

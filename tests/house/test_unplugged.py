@@ -422,6 +422,34 @@ FEATURES = (
         "test_selected.py::test_while_building_only_those_run_that_ran_what_changed",
     ),
     Feature(
+        "labels say what is urgent",
+        "bot/core/queue.py",
+        "return min((_WORDS[word] for word in words if word in _WORDS), default=Priority.NORMAL)",
+        "return Priority.NORMAL",
+        "test_queue.py::test_the_most_urgent_first_then_who_waited_longest",
+    ),
+    Feature(
+        "the queue is fair between repositories",
+        "bot/store/queue.py",
+        "waited = sa.func.coalesce(turns.c.last_started, 0.0)",
+        "waited = sa.literal(0.0)",
+        "test_queue.py::test_the_most_urgent_first_then_who_waited_longest",
+    ),
+    Feature(
+        "a repository has so many workflow runs at a time",
+        "bot/store/queue.py",
+        ".having(sa.or_(_RUNNING >= _MOST, _STARTING > 0))",
+        ".having(sa.false())",
+        "test_queue.py::test_the_most_urgent_first_then_who_waited_longest",
+    ),
+    Feature(
+        "what was being started when a lease ended is started again",
+        "bot/store/queue.py",
+        "            _requeue(connection, now)\n            found =",
+        "            found =",
+        "test_queue.py::test_a_session_whose_starter_died_is_queued_again_and_started_once[kill-before]",
+    ),
+    Feature(
         "an App is registered by whoever was sent to GitHub, and by nobody else",
         "bot/cli/app.py",
         'if self.made or not hmac.compare_digest(state.encode("utf-8", "replace"), self.state.encode()):',
@@ -438,8 +466,8 @@ FEATURES = (
     Feature(
         "nothing starts in a repository that is paused",
         "bot/store/queue.py",
-        "idle, ~paused)",
-        "idle)",
+        "free = (sessions.c.repo_id.not_in(_full()), sessions.c.repo_id.not_in(_PAUSED))",
+        "free = (sessions.c.repo_id.not_in(_full()),)",
         "test_dashboard.py::test_a_pause_holds_until_it_is_taken_away_and_what_is_put_first_runs_first",
     ),
     Feature(

@@ -192,9 +192,10 @@ def listening(office: Office, worker: Worker, registry: CollectorRegistry) -> It
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[App]:
+def running(folder: Path, **changes: Any) -> Iterator[App]:
     """The App's door is open; its worker does one step where a test says so (`app.worker.once()`)."""
-    given, facts, registry = settings(folder), list[Fact](), CollectorRegistry()
+    given = settings(folder).model_copy(update=changes)
+    facts, registry = list[Fact](), CollectorRegistry()
     database = Database.open(given.database_url)
     with small_github() as hub:
         office = Office(given, database, Telemetry([facts.append, Metrics(registry)]), LocalAccess(given, hub))

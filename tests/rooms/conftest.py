@@ -2,37 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import tempfile
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
 from bot.store.database import Database
 from bot.workspace.sandbox import Sandbox
-
-_numbers = count(1)
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """The address of a Postgres of this test run. Root's Postgres runs as another user, who can't go into pytest's folders."""
-    with tempfile.TemporaryDirectory(prefix="ostler-postgres-") as folder, pytest.MonkeyPatch.context() as patch:
-        private, data = Path(folder) / "runtime", Path(folder) / "data"
-        private.mkdir(mode=0o700)
-        patch.setenv("XDG_RUNTIME_DIR", str(private))
-        Path(folder).chmod(0o755)
-        try:
-            from pgserver.postgres_server import get_server
-
-            server = get_server(data)
-        except (ImportError, OSError, RuntimeError, AssertionError, subprocess.SubprocessError) as error:
-            pytest.skip(f"Postgres does not start here: {error}")
-        yield server.get_uri()
-        server.cleanup()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -40,13 +16,7 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The address of an empty database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/state/ostler.db"
-    whole = request.getfixturevalue("postgres")
-    name = f"test_{next(_numbers)}"
-    engine = sa.create_engine(sa.make_url(whole).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(sa.text(f"create database {name}"))
-    engine.dispose()
-    return sa.make_url(whole).set(database=name).render_as_string(hide_password=False)
+    return str(request.getfixturevalue("on_postgres"))
 
 
 @pytest.fixture

@@ -15,14 +15,17 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from bot.core.errors import SetupError
+from bot.core.queue import LEASE_SECONDS, MAX_RENEWALS, Priority
 from bot.core.session import SessionState
 from bot.core.settling import taken
 from bot.store import database as tables
 from bot.store.database import Database
 from bot.store.inbox import Arrived, Inbox
-from bot.store.queue import LEASE, Queue
+from bot.store.queue import Load, Queue
 from bot.store.runs import Row, Runs, lane_of
 
 ROOT = Path(__file__).parents[2]
@@ -178,6 +181,17 @@ class TestSessions:
             runs.get(row(1).id)
 
 
+def over(state: SessionState) -> SessionState:
+    return replace(state, standing="over", seq=state.seq + 1, prev=state.digest)
+
+
+@st.composite
+def crowds(draw: st.DrawFn) -> list[tuple[int, int, int | None]]:
+    """Repository, priority and position of sessions that were asked for one after the other."""
+    positions = st.one_of(st.none(), st.integers(1, 3))
+    return draw(st.lists(st.tuples(st.integers(1, 3), st.sampled_from(Priority), positions), min_size=1, max_size=12))
+
+
 class TestQueue:
     def test_claimers_get_every_session_once_and_one_of_each_repository(self, database: Database) -> None:
         runs, queue = Runs(database), Queue(database)
@@ -187,31 +201,107 @@ class TestQueue:
         assert sorted(one.repo_id for one in found) == [1, 2, 3, 4]
         assert queue.lanes() == {"dispatching": 4, "queued": 8}
 
-    def test_urgent_first_then_who_waited_longest_then_in_order(self, database: Database) -> None:
-        runs, queue = Runs(database), Queue(database)
-        for number, repo, priority in ((1, 1, 2), (2, 1, 2), (3, 2, 2), (4, 3, 0)):
-            runs.add(row(number, repo=repo, priority=priority), float(number))
-
-        def next_one(now: float) -> int:
-            found = queue.claim(now)
+    @pytest.mark.parametrize("smart", [True, False])
+    @settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(crowd=crowds())
+    def test_priority_position_fairness_then_the_order_of_asking(
+        self, database: Database, smart: bool, crowd: list[tuple[int, int, int | None]]
+    ) -> None:
+        """Each turn is taken by the least of those that wait, by an order that is written down here once more."""
+        runs, queue = Runs(database), Queue(database, smart=smart)
+        with database.begin() as connection:
+            for table in (tables.sessions, tables.states, tables.turns):
+                connection.execute(sa.delete(table))
+        waiting: dict[int, tuple[int, int, int | None]] = {}
+        for number in reversed(range(1, len(crowd) + 1)):  # a sweep finds the newest first
+            repo, priority, position = waiting[number] = crowd[number - 1]
+            runs.add(row(number, repo=repo, priority=priority), 1.0)
+            queue.place(row(number).id, position)
+        served: dict[int, float] = {}
+        for now in range(10, 10 + len(crowd)):
+            least = min(
+                waiting,
+                key=lambda n: (waiting[n][1], waiting[n][2] or 99, served.get(waiting[n][0], 0.0), n) if smart else (n,),
+            )
+            found = queue.claim(float(now))
             assert found is not None
-            over = replace(found.state, standing="over", seq=1, prev=found.state.digest)
-            assert runs.save(found.state, over, now)
-            return found.issue
+            assert (found.issue, found.repo_id) == (least, waiting[least][0])
+            served[waiting.pop(least)[0]] = float(now)
+            assert runs.save(found.state, over(found.state), float(now))
+        assert queue.claim(100.0) is None
 
-        assert [next_one(now) for now in (10.0, 11.0, 12.0)] == [4, 1, 3]
-        runs.add(row(5, repo=2), 20.0)
-        queue.place(row(5, repo=2).id, 2, 1.0)
-        assert [next_one(now) for now in (30.0, 31.0)] == [2, 5]
-        assert queue.claim(40.0) is None
+    def test_a_repository_has_as_many_as_it_allows_and_starts_one_at_a_time(self, database: Database) -> None:
+        runs, queue = Runs(database), Queue(database)
+        queue.allow(1, 2)
+        for number in (1, 2, 3):
+            runs.add(row(number), float(number))
+        for number in (1, 2):
+            found = queue.claim(10.0)
+            assert found is not None
+            assert found.issue == number
+            assert queue.claim(10.0) is None
+            assert queue.bind(found.state, 100 + number, AT, 11.0) is not None
+        assert queue.claim(12.0) is None
+        assert queue.loads() == {1: Load(2, 2, False)}
+        assert queue.bind(row(3).state, 103, AT, 12.0) is None
+        queue.allow(1, 3)
+        assert queue.bind(row(3).state, 103, AT, 12.0) is not None
 
-    def test_what_its_holder_left_is_due_again(self, database: Database) -> None:
+    def test_what_its_holder_left_is_queued_again(self, database: Database) -> None:
+        runs, queue = Runs(database), Queue(database)
+        runs.add(row(1), 1.0)
+        runs.add(row(2, priority=Priority.URGENT), 2.0)
+        held = queue.claim(10.0)
+        assert held is not None
+        assert (held.issue, held.attempt) == (2, 1)
+        runs.add(replace(row(3, priority=Priority.URGENT), repo_id=1), 3.0)
+        last = 10.0 + LEASE_SECONDS
+        assert [queue.claim(now) for now in (11.0, last - 1)] == [None, None]
+        found = [one for one in at_once(3, lambda: queue.claim(last + 1)) if one]
+        assert [(one.issue, one.lane, one.asked_at, one.attempt) for one in found] == [(2, "dispatching", 10.0, 2)]
+
+    def test_only_the_last_holder_writes(self, database: Database) -> None:
+        """Who let the lease end is refused, from the moment on that another has it, or that it is queued again."""
+        runs, queue = Runs(database), Queue(database)
+        runs.add(row(1), 1.0)
+        stale = queue.claim(10.0)
+        assert stale is not None
+        assert queue.reset_stale(10.0 + LEASE_SECONDS - 1) == 0
+        assert queue.reset_stale(11.0 + LEASE_SECONDS) == 1
+        new = taken(stale.state, 5, AT)
+        assert not queue.renew(stale, 11.0 + LEASE_SECONDS)
+        assert not runs.save(stale.state, new, 400.0, lease=stale.lease)
+        holder = queue.claim(400.0)
+        assert holder is not None
+        queue.later(stale, stale.state.seq, 0.0)
+        assert queue.reset_stale(401.0) == 0
+        assert not runs.save(stale.state, new, 401.0, lease=stale.lease)
+        assert runs.save(stale.state, new, 401.0, lease=holder.lease)
+
+    def test_who_lives_keeps_it_for_so_long_and_what_works_is_never_queued_again(self, database: Database) -> None:
+        runs, queue = Runs(database), Queue(database)
+        runs.add(row(1), 1.0)
+        held = queue.claim(0.0)
+        assert held is not None
+        beats = [240.0 * number for number in range(1, MAX_RENEWALS + 2)]
+        assert [queue.renew(held, now) for now in beats] == [True] * MAX_RENEWALS + [False]
+        ends = 240.0 * MAX_RENEWALS + LEASE_SECONDS
+        assert ends == 45 * 60
+        assert queue.claim(ends - 1) is None
+        other = queue.claim(ends)
+        assert other is not None
+        assert queue.bind(other.state, 5, AT, ends) is not None
+        assert queue.reset_stale(1e9) == 0
+        working = queue.due(1e9)
+        assert working is not None
+        assert (working.lane, working.state.working_run) == ("running", 5)
+
+    def test_what_happens_meanwhile_takes_nothing_from_who_is_starting_it(self, database: Database) -> None:
         runs, queue = Runs(database), Queue(database)
         runs.add(row(1), 1.0)
         assert queue.claim(10.0) is not None
-        assert (queue.claim(11.0), queue.due(11.0)) == (None, None)
-        left = [one for one in at_once(3, lambda: queue.due(10.0 + LEASE + 1)) if one]
-        assert [(one.issue, one.lane, one.asked_at) for one in left] == [(1, "dispatching", 10.0)]
+        queue.at_once(row(1).id)
+        assert (queue.reset_stale(11.0), queue.due(11.0)) == (0, None)
 
     def test_what_github_does_not_show_is_due(self, database: Database) -> None:
         runs, queue = Runs(database), Queue(database)
@@ -244,7 +334,7 @@ class TestQueue:
         runs.add(row(1), 1.0)
         queue.claim(10.0)
         queue.release()
-        assert queue.due(11.0) is not None
+        assert queue.claim(11.0) is not None
 
 
 class TestOpening:
@@ -285,6 +375,26 @@ class TestOpening:
     def test_what_is_no_database_is_refused_in_one_sentence(self, address: str) -> None:
         with pytest.raises(SetupError, match=r"\.$"):
             Database.open(address)
+
+    def test_one_thread_of_one_process_has_the_right(self, address: str) -> None:
+        """Two engines on Postgres are as two processes; SQLite has one."""
+        here = Database.open(address)
+        there = here if address.startswith("sqlite") else Database.open(address)
+        first = Runs(here)
+        first.add(row(1), 1.0)
+        inside: list[int] = []
+
+        def enter(database: Database) -> None:
+            with database.right("it"), database.right("it"):
+                inside.append(1)
+                assert sum(inside) == 1
+                assert first.get(row(1).id) is not None
+                inside.append(-1)
+
+        databases = iter([here, there] * 4)
+        assert at_once(8, lambda: enter(next(databases))) == [None] * 8
+        here.close()
+        there.close()
 
     def test_only_one_app_has_a_sqlite_file(self, tmp_path: Path) -> None:
         address = f"sqlite:///{tmp_path}/ostler.db"

@@ -91,7 +91,7 @@ class TestFigures:
     def test_a_settled_run_stands_against_its_cap_and_in_every_part(self, opened: App) -> None:
         opened.add(working_run=77)
         claim = {"issue": 42, "session": SESSION, "run_id": 77, "run_attempt": 1}
-        claim |= {"limits": {"run": 2_000_000, "session": 0, "day": 5_000_000}}
+        claim |= {"limits": {"run": 2_000_000, "session": 0, "day": 5_000_000, "per_repository": 1}}
         assert opened.ask("claim", claim, token()).json()["allowance"]["amount"] == 2_000_000
         self.settle(opened)
         (run,) = self.ask(opened, self.PATHS[0]).json()["runs"]

@@ -45,7 +45,7 @@ REFUSALS = {
 class TestJobs:
     CLAIM: ClassVar = {
         "issue": 42, "session": SESSION, "run_id": 77, "run_attempt": 1,
-        "limits": {"run": 2_000_000, "session": 0, "day": 0},
+        "limits": {"run": 2_000_000, "session": 0, "day": 0, "per_repository": 1},
     }  # fmt: skip
 
     def claim(self, app: App, run: int = 77, **changes: Any) -> dict[str, Any]:
@@ -176,12 +176,12 @@ class TestJobs:
         assert app.post(path, b"{}", {}).status_code in (404, 405)
 
 
-NO_CAPS = {"run": 2_000_000, "session": 0, "day": 0}
+NO_CAPS = {"run": 2_000_000, "session": 0, "day": 0, "per_repository": 1}
 
 
 def limits(run: int = 2_000_000, session: int = 0, day: int = 0) -> dict[str, Any]:
     """A claim of the workflow run 77 with these caps."""
-    return {**TestJobs.CLAIM, "limits": {"run": run, "session": session, "day": day}}
+    return {**TestJobs.CLAIM, "limits": {"run": run, "session": session, "day": day, "per_repository": 1}}
 
 
 def today(app: App, most: int) -> Cap:
@@ -303,7 +303,17 @@ class TestAllowances:
         assert self.left(app, 1_000_000) == 300_000
 
     @pytest.mark.parametrize(
-        "wrong", [None, [], {"run": 1}, {**NO_CAPS, "run": 0}, {**NO_CAPS, "session": -1}, {**NO_CAPS, "day": 10**18}]
+        "wrong",
+        [
+            None,
+            [],
+            {"run": 1},
+            {**NO_CAPS, "run": 0},
+            {**NO_CAPS, "session": -1},
+            {**NO_CAPS, "day": 10**18},
+            {**NO_CAPS, "per_repository": 0},
+            {**NO_CAPS, "per_repository": 21},
+        ],
     )
     def test_a_claim_without_caps_that_can_be_kept_is_refused(self, app: App, wrong: Any) -> None:
         app.add(working_run=77)

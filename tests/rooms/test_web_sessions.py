@@ -13,6 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from bot.core.budget import Cap
+from bot.core.queue import Priority
 from bot.core.session import SessionState
 from bot.demo.hub import AppCredentials, Fault, Hub, serve
 from bot.github import comments
@@ -135,6 +136,17 @@ def test_a_label_that_no_webhook_told_of_starts_one_session(fresh: App) -> None:
     reactions = fresh.get(f"issues/{issue}/reactions")
     assert [(one["content"], one["user"]["login"]) for one in reactions] == [("eyes", "ostler[bot]")]
     assert state.requested_by == "ada"
+
+
+def test_a_priority_that_is_set_later_counts_from_the_next_sweep_on(fresh: App) -> None:
+    issue = labelled(fresh)
+    fresh.work()
+    session = fresh.state(issue).session
+    assert fresh.office.held(session).priority == Priority.NORMAL
+    fresh.hub.person("ada").label(REPO, issue, "Priority:Urgent")
+    fresh.office.seen.clear()
+    fresh.work()
+    assert fresh.office.held(session).priority == Priority.URGENT
 
 
 def test_a_repository_without_the_workflow_is_told_so(fresh: App) -> None:
