@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -9,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bot.action.settings import ActionSettings
+from bot.config import File
 from bot.core.errors import PolicyError, SetupError, TransientError
 from bot.core.events import AllowanceGiven
 from bot.core.experience import NONE, Experience, read_experience
@@ -43,6 +45,18 @@ class Coordinator:
         self.origin = f"{parts.scheme}://{parts.netloc}"
         self._given, self._sleep = given, sleep
 
+    def defaults(self) -> tuple[File, ...]:
+        """The configuration files that lie beneath the repository's: the App's first, then its owner's.
+
+        Raises:
+            PolicyError: the answer holds no such files. It never means that there are none.
+        """
+        try:
+            found = self._ask("defaults", {})["files"]
+            return tuple(File(one["name"], base64.b64decode(one["raw"], validate=True), one["commit"]) for one in found)
+        except (TypeError, KeyError, ValueError) as error:
+            raise PolicyError("The App does not say what its defaults are: update the App.") from error
+
     def claim(self, limits: Mapping[str, int]) -> Said:
         """May this workflow run go on? `limits` are micro-dollars by the configuration: of run, session and day, 0 for none."""
         given = self._given
@@ -58,7 +72,7 @@ class Coordinator:
         return read_state(self._ask("settle", {"report": asdict(report)}).get("state"))
 
     def _ask(self, what: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Asked again where no answer came: both questions may be asked twice."""
+        """Asked again where no answer came: every question may be asked twice."""
         import httpx  # noqa: PLC0415 - only two jobs need it
 
         for attempt in range(1, TRIES + 1):

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
+import hashlib
 import secrets
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from bot.action.configuration import Files, refuse_what_no_job_holds
 from bot.action.coordinator import UNBOUNDED, Coordinator
 from bot.action.handover import ALLOWED, CONFIG, MAX_BYTES, encoded, mark, unpack
 from bot.action.outputs import outputs_of, summarise
 from bot.action.settings import ActionSettings
-from bot.config import VENDORS, RepoConfig, Settings, parse_config, run_settings
+from bot.config import VENDORS, Settings, combine, run_settings
 from bot.core.budget import LEAST, MICRO
 from bot.core.effects import AskPerson
 from bot.core.errors import BadInput, PolicyError, SetupError
@@ -65,10 +65,8 @@ class Claim:
 def gate(given: ActionSettings, environment: Settings, client: Client) -> dict[str, str]:
     """Decide whether this workflow run goes on, and hand over the session."""
     about = client.get("")
-    found = facts.issue(client, given.issue)
-    claim = (
-        _claimed(given, environment, client, about, found) if given.coordinator else _claimed_here(given, client, about, found)
-    )
+    files, found = Files(given, client, about), facts.issue(client, given.issue)
+    claim = _claimed(given, environment, files, about, found) if given.coordinator else _claimed_here(given, client, about, found)
     if isinstance(claim, Refusal):
         print(f"Nothing to do: {claim.why}.", flush=True)
         summarise(given, None, f"Nothing to do: {claim.why}.")
@@ -88,18 +86,18 @@ def gate(given: ActionSettings, environment: Settings, client: Client) -> dict[s
         print(f"Dry run: session {claim.state.session} would {'begin' if claim.fresh else 'go on'}.", flush=True)
         return {"go": "false", "next": "", "session_id": "", "reply": ""}
     if claim.fresh:
-        return _begin(given, environment, client, about, found, claim)
-    return _go_on(given, environment, client, claim)
+        return _begin(given, environment, client, files, about, found, claim)
+    return _go_on(given, environment, client, files, claim)
 
 
 # --- may it go on? ---
 
 
 def _claimed(
-    given: ActionSettings, environment: Settings, client: Client, about: Mapping[str, Any], found: IssueFacts
+    given: ActionSettings, environment: Settings, files: Files, about: Mapping[str, Any], found: IssueFacts
 ) -> Claim | Refusal:
     """By the App's word; what was labelled is looked at here all the same."""
-    limits, problem = _limits(given, environment, client, about)
+    limits, problem = _limits(given, environment, files)
     said = Coordinator(given).claim(limits)
     state = said.state
     if state is None:
@@ -116,17 +114,17 @@ def _claimed(
     return Claim(state, intent, True, said.allowance, problem, said.experience)
 
 
-def _limits(given: ActionSettings, environment: Settings, client: Client, about: Mapping[str, Any]) -> tuple[dict[str, int], str]:
+def _limits(given: ActionSettings, environment: Settings, files: Files) -> tuple[dict[str, int], str]:
     """What the App has to keep, as the default branch has it now: caps in micro-dollars (0 for none), and how many workflow runs
     may work at a time. Sessions share them, whenever each began. Where they cannot be read, why: then nothing goes on."""
     try:
-        config = parse_config(_config(client, given.config_path, str(about["default_branch"])), given.config_path)
-        run = run_settings(environment, config, given.max_cost, vendors=VENDORS).max_cost
+        now = files.now()
+        run = run_settings(environment, now.config, now.bounded(given.max_cost), vendors=VENDORS).max_cost
     except (BadInput, SetupError) as error:
         return {"run": LEAST, "session": 0, "day": 0, "per_repository": PER_REPOSITORY}, str(error)
-    budget = config.budget
+    budget = now.config.budget
     session, day = (int(amount * MICRO) if amount else 0 for amount in (budget.session, budget.day))
-    return {"run": run, "session": session, "day": day, "per_repository": config.queue.per_repository}, ""
+    return {"run": run, "session": session, "day": day, "per_repository": now.config.queue.per_repository}, ""
 
 
 def _claimed_here(given: ActionSettings, client: Client, about: Mapping[str, Any], found: IssueFacts) -> Claim | Refusal:
@@ -198,25 +196,37 @@ def _begin(
     given: ActionSettings,
     environment: Settings,
     client: Client,
+    files: Files,
     about: Mapping[str, Any],
     found: IssueFacts,
     claim: Claim,
 ) -> dict[str, str]:
     """Freeze the ticket and begin the journal. What is wrong with them ends the run with its reason, for people to read."""
     base = claim.state.base_sha or client.get(f"commits/{about['default_branch']}")["sha"]
-    raw, problem, config = None, claim.problem, parse_config(None)
+    problem, configured = claim.problem, combine(None)
     try:
-        raw = _config(client, given.config_path, base)
-        config = parse_config(raw, given.config_path)
-        _refuse_what_no_job_holds(config, given)
+        configured = files.at(base)
+        refuse_what_no_job_holds(configured, given)
         ticket = _ticket(found)
     except (BadInput, PolicyError, SetupError) as error:
         problem, ticket = str(error), Ticket(f"#{found.number}", "", f"#{found.number}", "")
-    settings = run_settings(environment, config, given.max_cost, vendors=VENDORS, repeat_proof=True, experience=claim.experience)
+    kept = configured.kept()
+    settings = replace(
+        run_settings(
+            environment,
+            configured.config,
+            configured.bounded(given.max_cost),
+            vendors=VENDORS,
+            repeat_proof=True,
+            experience=claim.experience,
+        ),
+        sources=configured.sources,
+        configuration=hashlib.sha256(kept).hexdigest(),
+    )
     settings = _with(settings, claim.state.added)
     state = replace(claim.state, base_sha=base, task_digest=ticket.digest)
     request = RunRequested(state.session, "run-01", ticket, base, settings, secrets.token_hex(6), state.branch)
-    folder = _folder(given, raw, request, str(about["full_name"]))
+    folder = _folder(given, kept, request, str(about["full_name"]))
     journal = Journal(folder.journal_path, utc_now)
     driver = Driver(journal, lambda run, effect: None, lambda run, effect: False)
     driver.feed(request)
@@ -234,22 +244,9 @@ def _ticket(found: IssueFacts) -> Ticket:
     return ticket
 
 
-def _config(client: Client, path: str, base: str) -> bytes | None:
-    """The configuration at the base commit: what the label's setter could see, whatever was pushed since."""
-    try:
-        found = client.get(f"contents/{path}", ref=base)
-    except NotFound:
-        return None
-    try:
-        return base64.b64decode(found["content"])
-    except (KeyError, TypeError, binascii.Error) as error:
-        raise SetupError(f"{path} is no file: it holds Ostler's configuration, or is not there.") from error
-
-
-def _folder(given: ActionSettings, raw: bytes | None, request: RunRequested, repository: str) -> SessionFolder:
+def _folder(given: ActionSettings, kept: bytes, request: RunRequested, repository: str) -> SessionFolder:
     mark(given)
-    if raw is not None:
-        (given.out / CONFIG).write_bytes(raw)
+    (given.out / CONFIG).write_bytes(kept)
     folder = SessionFolder(given.out)
     name = request.session.split("_", 1)[0]
     folder.save(Metadata(name, request.session, repository, request.ticket.title, "running", utc_now()))
@@ -259,7 +256,7 @@ def _folder(given: ActionSettings, raw: bytes | None, request: RunRequested, rep
 # --- a session that goes on ---
 
 
-def _go_on(given: ActionSettings, environment: Settings, client: Client, claim: Claim) -> dict[str, str]:
+def _go_on(given: ActionSettings, environment: Settings, client: Client, files: Files, claim: Claim) -> dict[str, str]:
     """Take up the journal where it was left, and record what was said since."""
     state = claim.state
     if claim.problem:
@@ -283,12 +280,12 @@ def _go_on(given: ActionSettings, environment: Settings, client: Client, claim: 
             driver.feed(StopRequested(state.stopped_by or claim.intent.by))
     elif driver.run.over and driver.run.state != "DONE_SUCCESS":
         old = driver.run.request
-        settings = _with(_budget_now(given, environment, client, old.settings, state.spent), state.added)
+        settings = _with(_budget_now(given, environment, files, old.settings, state.spent), state.added)
         journal, driver, state = _again(given, replace(old, settings=settings), journal, state)
         _allow(driver, claim.allowance)
     else:
         _allow(driver, claim.allowance)
-        _answer(given, environment, driver, state, claim.intent, client)
+        _answer(given, environment, driver, state, claim.intent, files)
     return _handed_over(given, driver, journal, taken(state, given.run_id, utc_now()))
 
 
@@ -331,11 +328,11 @@ def _left(client: Client, state: SessionState) -> dict[str, bytes]:
 
 
 def _answer(
-    given: ActionSettings, environment: Settings, driver: Driver, state: SessionState, intent: Intent, client: Client
+    given: ActionSettings, environment: Settings, driver: Driver, state: SessionState, intent: Intent, files: Files
 ) -> None:
     """What a person said for what the run waits for."""
     waiting = driver.run.waiting
-    _raise(given, environment, driver, state, intent, client)
+    _raise(given, environment, driver, state, intent, files)
     if waiting is None:
         return
     digest, by = (intent.digest, intent.by) if intent.verb == "approve" else (state.approved_digest, state.approved_by)
@@ -349,14 +346,14 @@ def _answer(
 
 
 def _raise(
-    given: ActionSettings, environment: Settings, driver: Driver, state: SessionState, intent: Intent, client: Client
+    given: ActionSettings, environment: Settings, driver: Driver, state: SessionState, intent: Intent, files: Files
 ) -> None:
     """More money: what a person added, or what the default branch's configuration has by now for a run that ran out."""
     run = driver.run
     now = run.ledger.run_cap if run.strategy else run.request.settings.max_cost
     cap = now + state.added
     if run.waiting and run.waiting.what == "budget":
-        cap = max(cap, _budget_now(given, environment, client, run.request.settings, state.earlier).max_cost)
+        cap = max(cap, _budget_now(given, environment, files, run.request.settings, state.earlier).max_cost)
     if cap > now and not run.over:
         by, why = (state.added_by, state.added_why) if state.added else (intent.by, "")
         driver.feed(BudgetRaised(cap, by, why))
@@ -374,31 +371,13 @@ def _with(settings: RunSettings, added: int) -> RunSettings:
     return replace(settings, max_cost=settings.max_cost + added, call_cap=settings.call_cap + (added if whole else 0))
 
 
-def _refuse_what_no_job_holds(config: RepoConfig, given: ActionSettings) -> None:
-    """
-    Raises:
-        SetupError: a limit that runs share, which machines of one job each cannot keep. It is not left out in silence.
-    """
-    quotas = {f"quotas.{vendor}": getattr(config.quotas, vendor) for vendor in VENDORS}
-    money = {"budget.session": config.budget.session, "budget.day": config.budget.day}
-    for key, value in (quotas if given.coordinator else money | quotas).items():
-        if value is not None:
-            who = (
-                "the App sets money aside for jobs, not tokens" if given.coordinator else "Actions jobs without an App share none"
-            )
-            raise SetupError(
-                f"{given.config_path}: {key} is a limit that runs share, and {who}: it holds for `ostler run` on one machine. "
-                "Here `budget.money` bounds all runs of a session; take the key out."
-            )
-
-
-def _budget_now(given: ActionSettings, environment: Settings, client: Client, old: RunSettings, gone: int) -> RunSettings:
+def _budget_now(given: ActionSettings, environment: Settings, files: Files, old: RunSettings, gone: int) -> RunSettings:
     """`old` with what is left of the money, after the `gone` micro-dollars of the session's earlier runs, by the configuration
     that the default branch has by now: whoever may write there can raise it. Nothing else that changed since counts in a
     session that has begun; a configuration that is none changes nothing."""
     try:
-        raw = _config(client, given.config_path, str(client.get("")["default_branch"]))
-        now = run_settings(environment, parse_config(raw, given.config_path), given.max_cost, vendors=VENDORS)
+        found = files.now()
+        now = run_settings(environment, found.config, found.bounded(given.max_cost), vendors=VENDORS)
     except (BadInput, SetupError) as error:
         print(f"The budget stays as it was: {error}", flush=True)
         now = old

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bot.action.settings import ActionSettings
+from bot.config import RepoConfig, parse_config
 from bot.core.errors import PolicyError, SetupError
 from bot.core.run import Run
 from bot.core.session import SessionState
@@ -114,10 +116,17 @@ def encoded(state: SessionState) -> str:
     return base64.b64encode(json.dumps(asdict(state)).encode()).decode()
 
 
-def kept_config(given: ActionSettings) -> bytes | None:
-    """The repository's configuration at the base, as the gate read it, for a job without a checkout."""
-    path = given.out / CONFIG
-    return path.read_bytes() if path.is_file() else None
+def kept_config(given: ActionSettings, run: Run) -> RepoConfig:
+    """The configuration that the gate froze.
+
+    Raises:
+        PolicyError: it is another by now: some machine before this one changed it.
+    """
+    path, digest = given.out / CONFIG, run.request.settings.configuration
+    raw = path.read_bytes() if path.is_file() else None
+    if digest and hashlib.sha256(raw or b"").hexdigest() != digest:
+        raise disbelieved("the session's configuration is another, by its digest.")
+    return parse_config(raw)
 
 
 def work_folder(given: ActionSettings) -> Path:

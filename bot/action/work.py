@@ -8,7 +8,7 @@ from dataclasses import replace
 from bot.action.handover import COVERAGE, disbelieved, kept_config, receive, run_of, work_folder
 from bot.action.outputs import Outputs, outputs_of, summarise
 from bot.action.settings import ActionSettings
-from bot.config import Settings, parse_config
+from bot.config import RepoConfig, Settings
 from bot.core.effects import Effect, PrepareWorkspace
 from bot.core.errors import BugError, SetupError
 from bot.core.events import Event, FixersRan, JobBegan, JobEnded, ToolsUsed, WorkspaceReady
@@ -22,7 +22,6 @@ from bot.store import trees
 from bot.store.journal import Journal
 from bot.store.session import SessionFolder
 from bot.workspace.checkout import Checkout
-from bot.workspace.search import read_at
 from bot.workspace.workplace import Workplace
 
 WITH_FILES = (Job.PLAN, Job.BUILD, Job.PROVE, Job.CONFIRM)
@@ -41,31 +40,31 @@ def work(given: ActionSettings, environment: Settings) -> Outputs:
             f"The job {job} is not run again, because what it spent before would be forgotten: comment `/ostler retry` instead."
         )
     folder = receive(given)
-    _expect(given, folder)
+    run, _ = run_of(folder)
+    _expect(given, run)
+    rooms = _rooms(given, environment, job, kept_config(given, run))
     journal = Journal(folder.journal_path, utc_now)
     try:
-        return _driven(given, environment, job, folder, journal)
+        return _driven(given, rooms, job, folder, journal)
     finally:
         journal.close()
 
 
-def _expect(given: ActionSettings, folder: SessionFolder) -> None:
+def _expect(given: ActionSettings, run: Run) -> None:
     """
     Raises:
         PolicyError: the changeset is not the one that was made, or was audited by somebody else.
     """
     if not given.expect_changeset:
         return
-    run, _ = run_of(folder)
     if run.changeset is None or run.changeset.digest != given.expect_changeset:
         raise disbelieved("the changeset is not the one that was made, by its digest.")
     if given.job == Job.AUDIT and next_job(run) is not Job.AUDIT and not run.compiled.fixers:
         raise disbelieved("the journal tells of an audit that this job did not make.")
 
 
-def _driven(given: ActionSettings, environment: Settings, job: Job, folder: SessionFolder, journal: Journal) -> Outputs:
+def _driven(given: ActionSettings, rooms: Rooms, job: Job, folder: SessionFolder, journal: Journal) -> Outputs:
     began = time.monotonic()
-    rooms = _rooms(given, environment, job)
 
     def perform(run: Run, effect: Effect) -> Event | None:
         event = rooms.perform(run, effect)
@@ -89,14 +88,13 @@ def _driven(given: ActionSettings, environment: Settings, job: Job, folder: Sess
     return outputs_of(given, run, journal.records[-1].hash)
 
 
-def _rooms(given: ActionSettings, environment: Settings, job: Job) -> Rooms:
+def _rooms(given: ActionSettings, environment: Settings, job: Job, config: RepoConfig) -> Rooms:
     """The rooms of this job: files where it works on them, models where it asks them."""
-    place, config = None, parse_config(kept_config(given))
+    place = None
     if job in WITH_FILES:
         if given.checkout is None:
             raise SetupError(f"The job {job} needs a checkout of the repository: OSTLER_CHECKOUT names its folder.")
         checkout = Checkout.open(given.checkout)
-        config = parse_config(read_at(checkout, given.config_path), given.config_path)
         place = Workplace(work_folder(given), checkout, maps=given.out / COVERAGE, deliver_to_checkout=False)
     return Rooms(pricing(config), alone(config), place, models(environment) if job in MODEL_JOBS else {})
 

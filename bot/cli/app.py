@@ -21,7 +21,8 @@ from urllib.parse import quote, urlencode
 
 from bot.core.errors import SetupError, UserError
 from bot.github.manifest import Registered, convert, manifest
-from bot.github.plain import checked_address
+from bot.github.oidc import issuer_of
+from bot.github.plain import api_of, checked_address
 from bot.render import render
 
 if TYPE_CHECKING:
@@ -49,8 +50,11 @@ class Wanted:
 
     @property
     def api_url(self) -> str:
-        """GitHub's API: on an Enterprise Server below its own address."""
-        return "https://api.github.com" if self.github == GITHUB else f"{self.github}/api/v3"
+        return api_of(self.github)
+
+    @property
+    def issuer(self) -> str:
+        return issuer_of(self.github)
 
     @property
     def form(self) -> str:

@@ -1,4 +1,4 @@
-"""The repository's own configuration, `.github/ostler.yml` of the base commit, and what a run makes of it."""
+"""What can be configured, and what a run makes of it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from bot.config.base import Part, wrong
@@ -18,7 +17,7 @@ from bot.config.prices import Price
 from bot.core.affected import CORE_FILES, FullRun
 from bot.core.budget import MICRO, Rates
 from bot.core.error_classes import OF_GATES, ErrorName, ErrorRow, unfit
-from bot.core.errors import BadInput, SetupError
+from bot.core.errors import BadInput
 from bot.core.experience import Experience
 from bot.core.limits import AGENT, REFERENCE, KindBase, Override, Rules, Thresholds
 from bot.core.phases import Kind
@@ -28,8 +27,6 @@ from bot.core.routing import Worth
 from bot.core.selection import ModelClass, ModelId
 from bot.core.strategy import Settings as RunSettings
 from bot.core.switching import continue_cost
-
-CONFIG_PATH = ".github/ostler.yml"
 
 Command = Annotated[str, Field(max_length=2_000, pattern=r"^(\S[^\n\x00]*)?$")]
 """One line of shell, or nothing."""
@@ -319,95 +316,6 @@ benchmarks]"""
 def _attempt_costs(models: tuple[ModelId, ...], price: Callable[[str, str], Rates]) -> tuple[tuple[str, int], ...]:
     length = {"context": CONTEXT, "per_turn": PER_TURN, "output": OUTPUT, "turns": TURNS}
     return tuple((model.model, continue_cost(price(model.vendor, model.model), **length)) for model in models)
-
-
-def parse_config(raw: bytes | None, where: str = CONFIG_PATH) -> RepoConfig:
-    """The repository's configuration; None, where there is no file, is all defaults.
-
-    Raises:
-        SetupError: names file, line and reason.
-    """
-    if raw is None:
-        return RepoConfig()
-    try:
-        text = raw.decode("utf-8")
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        _refuse_unreadable(tree, where)
-        value = yaml.safe_load(text)
-    except UnicodeDecodeError as error:
-        raise SetupError(f"{where}, line {raw[: error.start].count(10) + 1}: not UTF-8 text. Save the file as UTF-8.") from error
-    except yaml.YAMLError as error:
-        raise SetupError(_not_yaml(error, text, where)) from error
-    except RecursionError as error:
-        raise SetupError(f"{where}, line 1: the file is nested too deeply to be a configuration.") from error
-    if value is None:
-        return RepoConfig()
-    try:
-        return RepoConfig.model_validate(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "the file"
-        reason = _REASONS.get(first["type"], first["msg"])
-        raise SetupError(f"{where}, line {_line(tree, first['loc'])}: {key}: {reason}.") from error
-
-
-def _not_yaml(error: yaml.YAMLError, text: str, where: str) -> str:
-    if isinstance(error, yaml.reader.ReaderError):
-        line = text.count("\n", 0, error.position) + 1
-        return f"{where}, line {line}: not YAML (the character {error.character:#x} may not be in it)."
-    mark = getattr(error, "problem_mark", None)
-    return f"{where}, line {mark.line + 1 if mark else 1}: not YAML ({getattr(error, 'problem', None) or error})."
-
-
-_REASONS = {
-    "extra_forbidden": "there is no such setting",
-    "model_type": "settings, as `name: value`, are expected here",
-    "string_pattern_mismatch": "one line of shell is expected here, without a blank before it",
-}
-"""Where pydantic's own words are for programmers."""
-
-
-def _refuse_unreadable(root: Any, where: str) -> None:
-    """Refuse what PyYAML would take silently or trip over: a key given twice, a date or number that is none."""
-    nodes, seen = [root] if root else [], set()
-    while nodes:
-        node = nodes.pop()
-        if id(node) in seen:
-            continue
-        seen.add(id(node))
-        if isinstance(node, yaml.ScalarNode):
-            try:
-                yaml.SafeLoader("").construct_object(node)
-            except ValueError as error:
-                raise SetupError(
-                    f"{where}, line {node.start_mark.line + 1}: {node.value[:40]!r} is no value that can be read."
-                ) from error
-        elif isinstance(node, yaml.SequenceNode):
-            nodes += node.value
-        else:
-            names: set[str] = set()
-            for key, value in node.value:
-                if isinstance(key, yaml.ScalarNode) and key.value in names:
-                    raise SetupError(f"{where}, line {key.start_mark.line + 1}: {key.value} is given twice: keep one.")
-                names.add(str(key.value))
-                nodes += (key, value)
-
-
-def _line(node: Any, at: tuple[int | str, ...]) -> int:
-    """The line of the deepest node on the way to `at` that exists."""
-    line: int = node.start_mark.line + 1
-    for part in at:
-        if isinstance(node, yaml.MappingNode):
-            found = next(((key, value) for key, value in node.value if key.value == str(part)), None)
-            if found is None:
-                break
-            line, node = found[0].start_mark.line + 1, found[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-            line = node.start_mark.line + 1
-        else:
-            break
-    return line
 
 
 def micro(amount: Decimal | float | str, what: str) -> int:

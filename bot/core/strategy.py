@@ -40,6 +40,15 @@ WORTH = Worth(25 * MICRO, 10 * MICRO)
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """A configuration file, the commit it is of (empty where it is of none), and the keys that it decides."""
+
+    name: str
+    commit: str
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What the door decided before the run began. Money in micro-dollars, times in seconds.
 
@@ -50,7 +59,8 @@ class Settings:
     one attempt by model) are what the choice of models rests on. `full_run` says when a change makes all tests run while it is
     built. `ci_minute` is what a minute of an Actions runner costs. `quarantine` holds patterns of the ids of tests that are known
     to be flaky. One audit in `planted` is tried with a known defect; 0 is none. `strictness` is how much
-    an audit may leave. `ci_profile` is the least that a change is checked by.
+    an audit may leave. `ci_profile` is the least that a change is checked by. `sources` are the configuration files that were
+    read, and `configuration` the sha256, in hex, of what they say together, which later jobs hold their copy to.
     """
 
     max_cost: int
@@ -84,6 +94,8 @@ class Settings:
     planted: int = 0
     strictness: Strictness = "normal"
     ci_profile: CiProfile = "normal"
+    sources: tuple[Source, ...] = ()
+    configuration: str = ""
 
 
 @dataclass(frozen=True, slots=True)

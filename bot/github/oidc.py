@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from bot.core.errors import PolicyError, TransientError
 from bot.github.limits import Clock
-from bot.github.plain import checked_address, fetch, is_loopback, origin
+from bot.github.plain import checked_address, fetch, is_hosted, is_loopback, origin
 
 ISSUER = "https://token.actions.githubusercontent.com"
 MAX_BYTES = 200_000
@@ -67,6 +67,14 @@ class Keys:
                 self._keys = _read_keys(self._ask())
                 self._asked = now
             return self._keys.get(kid)
+
+
+def issuer_of(site: str) -> str:
+    """Who signs the identity tokens of jobs of the GitHub at `site`. Source: GitHub's "OpenID Connect reference"."""
+    scheme, host, _ = origin(site)
+    if host == "github.com":
+        return ISSUER
+    return f"{scheme}://token.actions.{host}" if is_hosted(host) else f"{site}/_services/token"
 
 
 def request_token(url: str, token: str, audience: str, clock: Clock | None = None) -> str:

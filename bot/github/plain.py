@@ -105,6 +105,27 @@ def checked_address(url: str) -> str:
     return url.rstrip("/")
 
 
+def api_of(site: str) -> str:
+    """The API of the GitHub at `site`: a host beside github.com and its like at ghe.com, a path of an Enterprise Server's own.
+
+    Source: GitHub's "Getting started with the REST API", for each of its products.
+    """
+    scheme, host, _ = origin(site)
+    return f"{scheme}://api.{host}" if is_hosted(host) else f"{site}/api/v3"
+
+
+def site_of(api_url: str) -> str:
+    """Where the pages are of the GitHub whose API is at `api_url`."""
+    parts = urlsplit(api_url)
+    host = parts.netloc.removeprefix("api.")
+    return f"{parts.scheme}://{host if is_hosted(host) else parts.netloc}"
+
+
+def is_hosted(host: str) -> bool:
+    """Whether GitHub runs it: then its API and identity tokens have hosts of their own."""
+    return host == "github.com" or host.endswith(".ghe.com")
+
+
 def _place(url: str) -> str:
     """Where, without the query: it may hold a signature."""
     return url.partition("?")[0]

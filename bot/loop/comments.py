@@ -84,6 +84,7 @@ def plan_comment(run: Run, state: SessionState, *, job_url: str) -> str:
         max_bytes=MAX_CHANGESET_BYTES,
         hidden=run.request.ticket.hidden,
         note=settings.note,
+        sources=settings.sources,
         choices=strategy.choices,
         fixers=strategy.fixers,
         reviewer=next((choice for choice in strategy.choices if choice.role is Role.PLAN_REVIEWER), None),

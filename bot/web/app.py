@@ -79,7 +79,7 @@ class Door:
 
     async def job(self, request: Request) -> Response:
         endpoint = request.path_params["endpoint"]
-        if endpoint not in ("claim", "settle"):
+        if endpoint not in jobs.ENDPOINTS:
             return PlainTextResponse("Not found.\n", 404)
         try:
             raw = await body(request, jobs.MAX_BYTES)

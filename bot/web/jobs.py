@@ -1,4 +1,5 @@
-"""What jobs of a workflow ask the App: may this workflow run go on with the session, and this is how it went.
+"""What jobs of a workflow ask the App: what configures sessions of the repository, may this workflow run go on with the session,
+and this is how it went.
 
 A job proves itself with GitHub's identity token for it. What it says is believed about its own workflow run only: the token must
 be of the session's repository, of the released workflow, on the default branch, and of the workflow run that the session has.
@@ -7,6 +8,7 @@ be of the session's repository, of the released workflow, on the default branch,
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from dataclasses import asdict
 from typing import Any
 
@@ -23,7 +25,9 @@ from bot.telemetry import Dispatched, Judged, Settled
 from bot.web import allowances, starting
 from bot.web.moves import short_of_room, still_stopped
 from bot.web.office import Office, Place
+from bot.web.settings import APPS
 
+ENDPOINTS = ("defaults", "claim", "settle")
 EVENTS = ("issues", "issue_comment", "workflow_dispatch", "schedule")
 MAX_BYTES = 500_000
 KEPT = 3600.0
@@ -39,14 +43,14 @@ class Refused(Exception):
 
 
 class Desk:
-    """Answers jobs. Both questions may be asked twice."""
+    """Answers jobs. Every question may be asked twice."""
 
     def __init__(self, office: Office, keys: oidc.Keys | None = None) -> None:
         self._office = office
         self._keys = keys or oidc.Keys.of(office.settings.oidc_issuer)
 
     def answer(self, endpoint: str, authorization: str, raw: bytes) -> dict[str, Any]:
-        """The answer to `endpoint` (claim or settle).
+        """The answer to `endpoint` (one of `ENDPOINTS`).
 
         Raises:
             Refused: 401 no good token, 403 another's, 409 not now, 422 not such a question.
@@ -58,6 +62,8 @@ class Desk:
             raise Refused(422, "The request is not JSON.") from None
         if not isinstance(body, dict):
             raise Refused(422, "The request is not a JSON object.")
+        if endpoint == "defaults":
+            return self._defaults(claims)
         return self._claim(claims, body) if endpoint == "claim" else self._settle(claims, body)
 
     # --- who asks ---
@@ -101,6 +107,20 @@ class Desk:
     def _place(self, claims: oidc.Claims) -> Place | None:
         place = self._office.access.place(claims.repository)
         return place if place and place.id == claims.repository_id else None
+
+    # --- what configures it ---
+
+    def _defaults(self, claims: oidc.Claims) -> dict[str, Any]:
+        """The files beneath the repository's own: the App's defaults, and over them its owner's."""
+        place = self._place(claims)
+        if place is None:
+            raise Refused(403, "The App is not installed in the token's repository.")
+        if claims.ref != f"refs/heads/{place.default_branch}":
+            raise Refused(403, f"The workflow run is on {claims.ref}, not on the default branch.")
+        shared = self._office.settings.defaults
+        found = self._office.access.defaults(place)
+        files = ([(APPS, shared.encode(), "")] if shared else []) + ([found] if found else [])
+        return {"files": [{"name": name, "commit": commit, "raw": b64encode(raw).decode()} for name, raw, commit in files]}
 
     # --- may it go on ---
 

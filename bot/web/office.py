@@ -16,6 +16,7 @@ from bot.core.errors import SetupError, TransientError
 from bot.core.session import SessionState
 from bot.core.settling import Report
 from bot.github.client import Client, NotFound, Pace
+from bot.github.contents import DEFAULTS, defaults_of
 from bot.github.limits import Clock
 from bot.loop import settling
 from bot.store.accounts import Accounts
@@ -95,6 +96,12 @@ class Access:
         except NotFound:
             return None
         return _place(self.client(repo, installation).get(""), installation)
+
+    def defaults(self, place: Place) -> tuple[str, bytes, str] | None:
+        """The owner's file with defaults. Where the App is not installed in that repository it has to be public."""
+        owner = place.name.partition("/")[0]
+        home = self.place(f"{owner}/{DEFAULTS[0]}") or place
+        return defaults_of(self.client(home.name, home.installation), owner)
 
     def installations(self) -> list[int]:
         """Where the App is installed and not suspended."""

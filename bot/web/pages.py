@@ -5,11 +5,11 @@ from __future__ import annotations
 import hmac
 import re
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from bot.core.budget import dollars
 from bot.core.session import SessionState
 from bot.core.settling import PhaseLine, state_label, view
+from bot.github.plain import site_of
 from bot.render import render
 from bot.store.runs import Moment, Row
 from bot.web.office import Office
@@ -89,18 +89,10 @@ def timeline(history: list[Moment]) -> list[Line]:
 
 def links(office: Office, row: Row) -> list[tuple[str, str]]:
     """(text, address) of what the session is about."""
-    site = f"{_site(office.settings.github_api_url)}/{row.repo}"
+    site = f"{site_of(office.settings.github_api_url)}/{row.repo}"
     found = [(f"{row.repo}#{row.issue}", f"{site}/issues/{row.issue}")]
     if row.state.pull:
         found.append((f"Pull request #{row.state.pull}", f"{site}/pull/{row.state.pull}"))
     if workflow_run := row.state.working_run or row.state.artifact_run:
         found.append(("Workflow run", f"{site}/actions/runs/{workflow_run}"))
     return found
-
-
-def _site(api_url: str) -> str:
-    """Where GitHub's pages are: github.com beside api.github.com, an Enterprise Server's own host else."""
-    parts = urlsplit(api_url)
-    if parts.netloc == "api.github.com":
-        return "https://github.com"
-    return f"{parts.scheme}://{parts.netloc.removeprefix('api.')}"

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from bot.config import parse_config
 from bot.core.errors import SetupError
 from bot.core.queue import LEASE_SECONDS
 from bot.github.limits import READS
@@ -24,6 +25,8 @@ NEEDED = {
     "public_url": "the address under which GitHub and its runners reach this App, such as https://ostler.example.com",
     "workflow_ref_prefix": "the workflow whose jobs are trusted, such as owner/ostler/.github/workflows/improve.yml@",
 }
+APPS = "the App's defaults"
+"""What people call the file that `defaults` names."""
 SHORTEST_SECRET, SHORTEST_KEY = 16, 32
 
 
@@ -53,6 +56,7 @@ class AppSettings(BaseSettings):
     smart_queue: bool = True
     lease_seconds: Annotated[float, Field(ge=1, le=3600)] = LEASE_SECONDS
     api_token: SecretStr = SecretStr("")
+    defaults: str = ""
     max_cost_per_day: Annotated[Decimal, Field(gt=0, le=10_000, allow_inf_nan=False)] | None = None
 
     @property
@@ -84,7 +88,7 @@ def read_app_settings(env_file: Path | None = None) -> AppSettings:
 
 
 def load_app_settings(env_file: Path | None = None) -> AppSettings:
-    """The settings, with the private key read and the database's place filled in.
+    """The settings, with the private key and the defaults read and the database's place filled in.
 
     Raises:
         SetupError: something is missing or does not fit; one sentence says which variable.
@@ -106,6 +110,7 @@ def load_app_settings(env_file: Path | None = None) -> AppSettings:
     return given.model_copy(
         update={
             "app_private_key": SecretStr(_private_key(given.app_private_key.get_secret_value())),
+            "defaults": _defaults(given.defaults),
             "database_url": given.database_url or f"sqlite:///{_state_dir(given) / 'ostler.db'}",
             "public_url": given.public_url.rstrip("/"),
             "oidc_issuer": given.oidc_issuer.rstrip("/"),
@@ -135,6 +140,20 @@ def _private_key(given: str) -> str:
     if "-----BEGIN" not in text:
         raise SetupError("OSTLER_APP_PRIVATE_KEY names a file that holds no PEM key; download it from GitHub again.")
     return text
+
+
+def _defaults(path: str) -> str:
+    """The text of the file with defaults of all repositories: one that holds."""
+    if not path:
+        return ""
+    where = Path(path).expanduser()
+    try:
+        raw = where.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is no path"
+        raise SetupError(f"OSTLER_DEFAULTS names a file that can't be read ({reason}): {path}.") from None
+    parse_config(raw, f"OSTLER_DEFAULTS: {path}")
+    return raw.decode()
 
 
 def _state_dir(given: AppSettings) -> Path:

@@ -519,6 +519,41 @@ FEATURES = (
         "own = ()",
         "test_verification.py::test_commands_of_the_repository_run_those_of_the_strict_profile_for_important_work_only[normal]",
     ),
+    Feature(
+        "an owner's defaults lie beneath the repository's configuration",
+        "bot/github/contents.py",
+        "    return None if raw is None else (f",
+        "    return None if raw is None or home else (f",
+        "test_defaults.py::test_the_owners_defaults_hold_beneath_the_repositorys_configuration",
+    ),
+    Feature(
+        "an App has defaults for all repositories",
+        "bot/web/jobs.py",
+        '([(APPS, shared.encode(), "")] if shared else [])',
+        "[]",
+        "test_defaults.py::test_the_apps_defaults_lie_undermost_and_it_reads_private_ones_of_owners",
+    ),
+    Feature(
+        "no file widens what one beneath it limits",
+        "bot/config/files.py",
+        "    if not caps and deny == config.paths.deny:",
+        "    if True:",
+        "test_defaults.py::test_the_owners_defaults_hold_beneath_the_repositorys_configuration",
+    ),
+    Feature(
+        "the workflow's max_cost stays within an owner's cap",
+        "bot/config/files.py",
+        "        return str(self.most)",
+        "        return max_cost",
+        "test_defaults.py::test_the_workflows_max_cost_stays_within_the_owners",
+    ),
+    Feature(
+        "a configuration that was changed between jobs is not believed",
+        "bot/action/handover.py",
+        'if digest and hashlib.sha256(raw or b"").hexdigest() != digest:',
+        "if False:",
+        "test_jobs_apart.py::test_a_changeset_altered_between_jobs_is_refused",
+    ),
 )
 
 

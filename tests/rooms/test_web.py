@@ -382,6 +382,16 @@ class TestSettings:
         assert PEM not in repr(given)
         assert self.load(monkeypatch, APP_PRIVATE_KEY=PEM.replace("\n", "\\n")).app_private_key.get_secret_value() == PEM
 
+    def test_defaults_of_all_repositories_are_read_and_have_to_hold(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        file = tmp_path / "ostler.yml"
+        file.write_text("approval: always\n")
+        assert self.load(monkeypatch, DEFAULTS=str(file)).defaults == "approval: always\n"
+        file.write_text("version: 1\napproval: sometimes\n")
+        with pytest.raises(SetupError, match=rf"^OSTLER_DEFAULTS: {file}, line 2: approval: "):
+            self.load(monkeypatch, DEFAULTS=str(file))
+
     @pytest.mark.parametrize(
         ("name", "value"),
         [(name, "") for name in GOOD]
@@ -390,6 +400,7 @@ class TestSettings:
             ("STATE_KEY", "short"), ("PUBLIC_URL", "http://ostler.example.com"), ("PUBLIC_URL", "ostler"), ("PORT", "70000"),
             ("PORT", "eighty"), ("GITHUB_API_URL", "ftp://x"), ("WORKFLOW_REF_PREFIX", "improve.yml"), ("SWEEP_MINUTES", "0"),
             ("POLL_SECONDS", "-1"), ("WORKFLOW_FILE", "../ostler.yml"), ("OIDC_ISSUER", "https://u@x/"),
+            ("DEFAULTS", "/nowhere/ostler.yml"), ("DEFAULTS", str(Path(__file__))),
         ],
     )  # fmt: skip
     def test_what_is_missing_or_wrong_is_one_sentence(self, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:

@@ -65,6 +65,26 @@ class TestJobs:
         assert app.state().seq == 0
         assert app.hub.log == []
 
+    @pytest.mark.parametrize("case", [case for case in REFUSALS if case != "another run"])
+    def test_who_is_no_job_of_the_repository_is_told_no_defaults(self, app: App, case: str) -> None:
+        changes, status = REFUSALS[case]
+        answer = app.ask("defaults", {}, token(**changes) if changes is not None else None)
+        assert (answer.status_code, "files" in answer.json()) == (status, False)
+
+    def test_a_job_is_told_the_files_beneath_its_repositorys_own(self, app: App) -> None:
+        assert app.ask("defaults", {}, token()).json() == {"files": []}
+        owner = REPOSITORY.partition("/")[0]
+        home = f"/repos/{owner}/.github"
+        app.hub.on("GET", home, Reply(200, {"default_branch": "trunk"}))
+        app.hub.on("GET", f"{home}/commits/trunk", Reply(200, {"sha": "c" * 40}))
+        assert app.ask("defaults", {}, token()).json() == {"files": []}
+        app.hub.on("GET", f"{home}/contents/ostler.yml", Reply(200, {"encoding": "base64", "content": "eDog\nMQ==\n"}))
+        (file,) = app.ask("defaults", {}, token()).json()["files"]
+        assert file == {"name": f"{owner}/.github/ostler.yml", "commit": "c" * 40, "raw": "eDogMQ=="}
+        app.hub.on("GET", f"{home}/contents/ostler.yml", Reply(200, {"encoding": "none", "content": ""}))
+        answer = app.ask("defaults", {}, token())
+        assert (answer.status_code, "less than 1 MB" in answer.json()["error"]) == (409, True)
+
     def test_the_dispatched_run_may_go_on_and_may_ask_twice(self, app: App) -> None:
         app.add(working_run=77)
         for _ in range(2):

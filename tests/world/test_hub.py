@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from githubkit import TokenAuthStrategy
@@ -14,6 +15,8 @@ from githubkit.webhooks import parse, verify
 
 from bot.demo.hub import AppCredentials, Hub
 from bot.demo.hub.git import Bare
+from bot.demo.hub.graphql import schema
+from bot.demo.hub.graphql_fields import FIELDS
 from bot.demo.hub.people import NotAllowed
 from tests.world.hubs import (
     PERMISSIONS,
@@ -177,7 +180,37 @@ def test_graphql_says_when_a_text_was_edited(hub: Hub) -> None:
         "POST", hub.graphql_url, {"query": '{ repository(owner: "ada", name: "shop") { stars } }'}
     )
     assert "stars" in unknown["errors"][0]["message"]
-    assert hub.errors.pop() == "GraphQL: Field 'stars' doesn't exist on type 'Repository'"
+    assert hub.errors.pop() == "GraphQL: Cannot query field 'stars' on type 'Repository'."
+
+
+def test_graphql_pages_by_cursor_and_finds_by_id(hub: Hub) -> None:
+    for title in "abc":
+        hub.person("sam").open_issue(SHOP, title, "Body")
+    query = """query($first: Int, $after: String) { repository(owner: "ada", name: "shop") {
+        issues(first: $first, after: $after) { totalCount nodes { id title } pageInfo { hasNextPage endCursor } } } }"""
+
+    def page(**given: Any) -> Any:
+        told = hub.person("sam").request("POST", hub.graphql_url, {"query": query, "variables": given})
+        return told["data"]["repository"]["issues"] if "data" in told else told["errors"][0]["message"]
+
+    first = page(first=2)
+    assert [one["title"] for one in first["nodes"]] == ["a", "b"]
+    rest = page(first=2, after=first["pageInfo"]["endCursor"])
+    assert ([one["title"] for one in rest["nodes"]], rest["totalCount"]) == (["c"], 3)
+    assert (first["pageInfo"]["hasNextPage"], rest["pageInfo"]["hasNextPage"]) == (True, False)
+    for wrong in ({}, {"first": 0}, {"first": 101}):
+        assert "between 1 and 100" in page(**wrong)
+    assert "valid cursor" in page(first=1, after="?")
+    hub.errors.clear()
+    by_id = "query($id: ID!) { node(id: $id) { __typename ... on Issue { title } } }"
+    told = as_person(hub, "sam").graphql(by_id, {"id": rest["nodes"][0]["id"]})
+    assert told == {"node": {"__typename": "Issue", "title": "c"}}
+
+
+def test_every_field_of_what_graphql_hands_out_has_a_value() -> None:
+    types: Any = schema().type_map
+    missing = {f"{name}.{field}" for name, known in FIELDS.items() for field in types[name].fields if field not in known}
+    assert missing == set()
 
 
 def test_a_check_run_and_its_button(hub: Hub, app: AppCredentials, inbox: Inbox) -> None:

@@ -232,12 +232,21 @@ def nothing_on_the_branch(there: Town, told: Story) -> None:
     assert there.hub.errors == []
 
 
+def repriced(files: Files) -> Files:
+    """Calls that cost next to nothing, so that no cap would stop them."""
+    return {
+        **files,
+        "config.yml": b"prices: [{model: claude-sonnet-5-5, dated: 2026-01-01, input: 0.000001, output: 0.000001}]\n",
+    }
+
+
 @pytest.mark.parametrize(
     ("setup", "job", "receiver", "change", "why"),
     [
         ("alone", Job.BUILD, Job.PROVE, flipped, "the record is damaged"),
         ("alone", Job.BUILD, Job.PROVE, planted, "the session's journal is another, by its digest"),
         ("app", Job.AUDIT, Job.PUBLISH, planted, "the session's journal is another, by its digest"),
+        ("alone", Job.PROVE, Job.AUDIT, repriced, "the session's configuration is another, by its digest"),
     ],
 )
 def test_a_changeset_altered_between_jobs_is_refused(

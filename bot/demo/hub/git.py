@@ -310,9 +310,8 @@ class Bare:
 
     def diff(self, old: str, new: str) -> list[FileDiff]:
         """Files that differ between two commits or trees, renames found, in git's order."""
-        common = ("--no-color", "--no-ext-diff", "--no-textconv", "--find-renames", "--full-index", old, new, "--")
-        raw = self.run("diff", "--raw", "-z", "--abbrev=40", *common).decode("utf-8", "surrogateescape").split("\0")
-        patches = iter(re.split(r"(?m)^(?=diff --git )", self.run("diff", "--patch", *common).decode("utf-8", "replace"))[1:])
+        raw = self.run("diff", "--raw", "-z", "--abbrev=40", *_compared(old, new)).decode("utf-8", "surrogateescape").split("\0")
+        patches = iter(re.split(r"(?m)^(?=diff --git )", self.patch(old, new).decode("utf-8", "replace"))[1:])
         found = []
         for status, sha, path, previous in _raw_lines(raw):
             patch = next(patches) + (next(patches) if status == "changed" else "")  # another type: taken out and put in
@@ -322,6 +321,14 @@ class Bare:
             added, removed = (sum(line.startswith(sign) for line in lines) for sign in "+-")
             found.append(FileDiff(path, status, sha, added, removed, hunks, previous))
         return found
+
+    def patch(self, old: str, new: str) -> bytes:
+        """The same as one patch."""
+        return self.run("diff", "--patch", *_compared(old, new))
+
+
+def _compared(old: str, new: str) -> tuple[str, ...]:
+    return ("--no-color", "--no-ext-diff", "--no-textconv", "--find-renames", "--full-index", old, new, "--")
 
 
 _STATUS = {"A": "added", "D": "removed", "M": "modified", "R": "renamed", "T": "changed", "C": "copied"}

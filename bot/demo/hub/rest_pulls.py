@@ -75,8 +75,16 @@ def _custom(message: str) -> Refusal:
     return Refusal(422, "Validation Failed", [{"resource": "PullRequest", "code": "custom", "message": message}])
 
 
-def get(call: Call) -> dict[str, Any]:
-    return full(call.hub, call.repository, pull_of(call)[0])
+DIFF = ("application/vnd.github.diff", "application/vnd.github.v3.diff")
+
+
+def get(call: Call) -> dict[str, Any] | Answer:
+    """The pull request, or its diff where that media type is asked for."""
+    issue, pull = pull_of(call)
+    if not any(accepted.partition(";")[0].strip() in DIFF for accepted in call.request.headers.get("accept", "").split(",")):
+        return full(call.hub, call.repository, issue)
+    bare = call.hub.bare(call.repository)
+    return Answer(bare.patch(*span(bare, pull)), 200, {"content-type": f"{DIFF[0]}; charset=utf-8"})
 
 
 def listed(call: Call) -> Page:
