@@ -210,7 +210,7 @@ class BaseMoved:
     """Nothing was delivered: the branch that the run began from is at the commit `base_sha` by now, with the tree `base_tree`.
 
     `tree` is the change put onto it, with conflict markers in the files of `conflicts`. `both` are the files that both changed,
-    `unmergeable` those in conflict that markers cannot show, `reserved` those that the branch changed and only a person may.
+    `unmergeable` those in conflict that markers cannot show.
     """
 
     base_sha: str
@@ -219,7 +219,6 @@ class BaseMoved:
     both: tuple[str, ...] = ()
     conflicts: tuple[Conflict, ...] = ()
     unmergeable: tuple[str, ...] = ()
-    reserved: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """The branch that a run began from moved on while it worked: the change is put onto what is there now, and proved again there.
 
 What was approved stays so: ticket, plan, paths, budget. Where git merges alone, the audit stands too. Where both changed the same
-lines a model gets one attempt, with all three versions. What it leaves in conflict, and what only a person may change, is a
-person's; the change as it was proved is kept.
+lines a model gets one attempt, with all three versions. What it leaves in conflict is a person's; the change as it was proved is
+kept.
 """
 
 from __future__ import annotations
@@ -50,8 +50,6 @@ def _how(run: Run, event: BaseMoved) -> str:
 
 def _refused(run: Run, event: BaseMoved) -> str:
     """Why only a person can go on; empty where the run can."""
-    if event.reserved:
-        return f"which changed {_named(event.reserved)}: only a person may change that, so what was approved has to be looked at"
     if len(run.moves) >= MOST_MOVES:
         return f"for the {MOST_MOVES + 1}th time while the change was proved"
     if run.compiled.fixers:

@@ -91,7 +91,6 @@ def onto(worktree: Worktree, run: Run, tip: str) -> BaseMoved:
     there = worktree.tree_of(tip)
     merged = merge(worktree, run.base_tree, run.tree, there)
     theirs = frozenset(_changed(worktree, run.base_tree, there))
-    denied = run.request.settings.denied_paths
     return BaseMoved(
         tip,
         there,
@@ -99,8 +98,13 @@ def onto(worktree: Worktree, run: Run, tip: str) -> BaseMoved:
         both=tuple(path for path in _changed(worktree, run.base_tree, run.tree) if path in theirs),
         conflicts=merged.conflicts,
         unmergeable=merged.others,
-        reserved=tuple(sorted(path for path in theirs if protected(path, denied))),
     )
+
+
+def changes_rules(worktree: Worktree, run: Run, tip: str) -> bool:
+    """Whether `tip` differs from the run's base in what only a person may change, such as the rules that the run began with."""
+    theirs = _changed(worktree, run.base_tree, worktree.tree_of(tip))
+    return any(protected(path, run.request.settings.denied_paths) for path in theirs)
 
 
 def _changed(worktree: Worktree, old: str, new: str) -> Iterator[str]:

@@ -52,7 +52,7 @@ from bot.workspace.fixers import run_fixer
 from bot.workspace.git import Worktree
 from bot.workspace.maps import Maps
 from bot.workspace.mending import mend
-from bot.workspace.merging import onto
+from bot.workspace.merging import changes_rules, onto
 from bot.workspace.repeating import repeated
 from bot.workspace.sandbox import Sandbox
 from bot.workspace.search import grep
@@ -434,10 +434,10 @@ class Workplace:
         return there if there and self.worktree.tree_of(there) == tree else ""
 
     def follow(self, run: Run, branch: str) -> BaseMoved | None:
-        """The change put onto what the branch that it began from is now; None where that is as it was or is gone, or `branch` was
-        made before a restart."""
+        """The change put onto what the branch that it began from is now; None where that is as it was or is gone, where its rules
+        are others by now, or `branch` was made before a restart."""
         tip = self._checkout.branch_head(run.request.base_branch) if self._to_checkout else None
-        if tip is None or tip == run.base_sha or self._delivered(run.tree, branch):
+        if tip is None or tip == run.base_sha or self._delivered(run.tree, branch) or changes_rules(self.worktree, run, tip):
             return None
         return self.move(run, tip)
 

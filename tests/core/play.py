@@ -356,11 +356,10 @@ class Rooms:
         to = len(run.moves) + 1
         conflict = Conflict("src/a.py", "A = 1\n", "A = 2\n", "A = 3\n")
         files = self.chance.choice(((), (), (conflict,), (conflict,) * 7))
-        reserved = () if self.lucky or self.lucky else (".github/ostler.yml",)
         lost = () if self.lucky or self.lucky else ("logo.png",)
         base_tree = self.chance.choice((f"{BASE_TREE}-{to}", run.base_tree))
         tree = self.chance.choice((f"tree-moved-{to}", f"tree-moved-{to}", base_tree))
-        return BaseMoved(f"{to}" * 40, base_tree, tree, ("src/a.py",), files, lost, reserved)
+        return BaseMoved(f"{to}" * 40, base_tree, tree, ("src/a.py",), files, lost)
 
     def _files(self, run: Run, tree: str) -> tuple[FileChange, ...]:
         if tree == run.base_tree:

@@ -63,14 +63,13 @@ def test_git_alone_costs_no_attempt_and_no_audit_and_is_proved_on_the_new_base()
 @pytest.mark.parametrize(
     ("event", "why"),
     [
-        (replace(MOVED, reserved=(".github/workflows/ci.yml",)), "which changed .github/workflows/ci.yml: only a person may"),
         (replace(MOVED, unmergeable=("logo.png",)), "where logo.png cannot be merged with the change"),
         (
             replace(MOVED, conflicts=tuple(replace(CONFLICT, path=f"{n}.py") for n in range(MOST_CONFLICTS + 1))),
             "both changed the same lines of 0.py, 1.py, 2.py, 3.py, 4.py and 1 more",
         ),
     ],
-    ids=["reserved", "unmergeable", "many conflicts"],
+    ids=["unmergeable", "many conflicts"],
 )
 def test_what_is_a_persons_ends_the_run_with_the_change_as_it_was_proved(event: BaseMoved, why: str) -> None:
     run, _ = delivering()
