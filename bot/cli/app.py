@@ -116,7 +116,7 @@ def create(wanted: Wanted, out: Path, port: int, *, as_json: bool) -> int:
     with _kept_free(out) as place, _listener(port) as listener:
         walk = Walk(wanted, f"http://127.0.0.1:{listener.getsockname()[1]}")
         if not as_json:
-            print(f"{render('pages/app_create.txt.j2', walk=walk, text=json.dumps(walk.manifest, indent=2))}", end="", flush=True)
+            print(render("pages/app_create.txt.j2", walk=walk, text=json.dumps(walk.manifest, indent=2)), end="", flush=True)
         _serve(walk, listener)
         if walk.made is None:
             raise SetupError(walk.problem or "The App was not registered.")

@@ -49,11 +49,10 @@ class Boards:
         with self._database.begin() as connection:
             connection.execute(sa.delete(boards).where(boards.c.repo_id == repo_id, boards.c.issue == issue))
 
-    def pause(self, repo_id: int, by: str, now: float) -> None:
-        """Who paused the repository; empty: nobody, from now on."""
+    def pause(self, repo_id: int, by: str) -> None:
+        """Who paused the repository; empty: nobody, from now on. It was `touched` by whoever asked for that."""
         with self._database.begin() as connection:
             connection.execute(sa.update(boards).where(boards.c.repo_id == repo_id).values(paused_by=by))
-            touch(connection, repo_id, now - DELAY)
 
     def touched(self, repo_id: int, now: float) -> None:
         """Somebody changed the text: it is due again, whatever was shown."""

@@ -69,11 +69,10 @@ def ticked(office: Office, place: Place, delivery: Delivery) -> None:
 
 def _do(office: Office, place: Place, box: Box, who: Actor, *, tick: bool) -> None:
     if box.act == PAUSE:
-        if may_write(who):
-            office.boards.pause(place.id, who.login if tick else "", office.clock())
-        office.telemetry.tell(
-            AskedFact(PAUSE if tick else "go on", place.name, 0, who.login, "done" if may_write(who) else "may not")
-        )
+        may = may_write(who)
+        if may:
+            office.boards.pause(place.id, who.login if tick else "")
+        office.telemetry.tell(AskedFact(PAUSE if tick else "go on", place.name, 0, who.login, "done" if may else "may not"))
         return
     if box.act == "next":
         if may_write(who):

@@ -68,10 +68,10 @@ def place(office: Office, session: str, raw: bytes) -> dict[str, Any]:
 def _listed(office: Office) -> list[dict[str, Any]]:
     """What works first, then the queue as it stands; `place` is the one in it."""
     places, loads, paused = office.queue.places(MOST), office.queue.loads(), office.queue.paused()
-    queued = [place.id for place in places if place.lane == "queued"]
+    queued = {one: at for at, one in enumerate(place.id for place in places if place.lane == "queued")}
     rows = []
     for each in sorted(places, key=lambda place: _ORDER.index(place.lane)):
-        load, at = loads.get(each.repo_id, Load()), queued.index(each.id) if each.lane == "queued" else None
+        load, at = loads.get(each.repo_id, Load()), queued.get(each.id)
         held = {"starting": load.starting, "paused": each.repo_id in paused}
         why = _WHY[each.lane] if at is None else why_waits(load.running, load.most, at, **held)
         rows.append(
