@@ -11,18 +11,20 @@ from bot.action.coordinator import Coordinator
 from bot.action.handover import NOT_BELIEVED, had_by, receive, run_of
 from bot.action.outputs import summarise
 from bot.action.settings import ActionSettings
+from bot.core import following
 from bot.core.budget_report import spending
 from bot.core.errors import BugError, PolicyError, SetupError
 from bot.core.jobs import MODEL_JOBS, Job, next_job, waits
 from bot.core.machines import RunState
 from bot.core.record import taught
 from bot.core.run import Run
-from bot.core.session import SessionState, Standing, asked_at
+from bot.core.session import SessionState, Standing
 from bot.core.settling import PhaseLine, Report, settle
 from bot.core.summary import budget_line, phase_rows
 from bot.core.triggers import moment
 from bot.github import actions, comments, facts
 from bot.github.client import Client, repeatable
+from bot.github.following import due
 from bot.loop.comments import status_comment
 from bot.loop.settling import anchor_of, recover, show
 from bot.rooms import utc_now
@@ -36,14 +38,17 @@ ENDED_BADLY = ("failure", "cancelled", "timed_out")
 def conclude(given: ActionSettings, client: Client) -> dict[str, str]:
     """Settle the workflow run."""
     state = given.session_state
+    if not given.coordinator and state.working_run != given.run_id:  # said on the pull request: it waits its turn with the issue
+        _go_on(given, client, state, given.comment)
+        return {"conclusion": state.standing, "run_state": state.run_state, "session_id": state.session}
     report = _reported(given, state, _results(given.needs))
-    if report.standing != "over" and (by := facts.stopped(client, given.issue, asked_at(state.session))):
+    if report.standing != "over" and (by := facts.stopped(client, following.places(state), following.since(state))):
         report = replace(report, standing="over", run_state=str(STOPPED), outcome=f"stopped by {by}")
 
     def text_of(settled: SessionState) -> str:
         return status_comment(settled, report, seconds=seconds, job_url=given.job_url)
 
-    seconds = (datetime.now(UTC) - moment(asked_at(state.session))).total_seconds()
+    seconds = (datetime.now(UTC) - moment(following.since(state))).total_seconds()
     said = ""
     if given.coordinator and given.run_attempt == 1:  # what is settled is not looked at again, so this is said before
         said = _say(given, client, text_of(settle(state, report, utc_now())))
@@ -52,19 +57,22 @@ def conclude(given: ActionSettings, client: Client) -> dict[str, str]:
     if text != said:
         _say(given, client, text)
     summarise(given, None, text.split("\n", 1)[0])
-    if not given.coordinator and after.standing == "working":
+    if not given.coordinator and (after.standing == "working" or due(client, after)):
         _go_on(given, client, after)
     return {"conclusion": after.standing, "run_state": after.run_state, "session_id": after.session, "next": after.next_job}
 
 
 def _say(given: ActionSettings, client: Client, text: str) -> str:
-    comments.put(client, given.issue, "status", given.session_state.session, given.jobs_login, text)
+    state = given.session_state
+    kind, place = following.comment_kind(state, "status"), following.place(state)
+    comments.put(client, place, kind, state.session, given.jobs_login, text)
     return text
 
 
-def _go_on(given: ActionSettings, client: Client, state: SessionState) -> None:
+def _go_on(given: ActionSettings, client: Client, state: SessionState, comment: int = 0) -> None:
     """Ask for the next workflow run, again when in doubt: of two, one waits for the other and then finds nothing to do."""
-    branch, inputs = str(client.get("")["default_branch"]), {"issue": str(given.issue), "session": state.session}
+    branch, inputs = str(client.get("")["default_branch"]), {"issue": str(state.issue), "session": state.session}
+    inputs |= {"comment": str(comment)} if comment else {}
     repeatable(lambda: actions.dispatch(client, given.workflow_file, branch, inputs), clock=client.clock)
 
 
@@ -124,14 +132,15 @@ def report_of(given: ActionSettings, state: SessionState, folder: SessionFolder,
         cap=state.earlier + run.ledger.run_cap,
         spent=state.earlier + run.ledger.spent,
         budget_line=budget_line(run),
-        head_sha=run.head_sha,
-        pull=run.pull,
+        head_sha=run.head_sha or state.head_sha,
+        pull=run.pull or state.pull,
         runs=state.runs,
         earlier=state.earlier,
         lost=lost,
         waits=waiting.what if waiting else "",
         needs=waiting.needed if waiting and waiting.what == "shared" else 0,
         added=state.added,
+        fix_checks=run.request.settings.fix_checks,
         died=died,
         phases=tuple(PhaseLine(row.kind, row.state, row.calls, row.cost) for row in phase_rows(run)),
         spending=spending(run.ledger.charges),

@@ -6,15 +6,15 @@ import hashlib
 import secrets
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from bot.action.claiming import Claim, claimed, claimed_here, known, nothing
 from bot.action.configuration import Files, refuse_what_no_job_holds
-from bot.action.coordinator import UNBOUNDED, Coordinator
 from bot.action.handover import ALLOWED, CONFIG, MAX_BYTES, encoded, mark, unpack
 from bot.action.outputs import outputs_of, summarise
 from bot.action.settings import ActionSettings
-from bot.config import VENDORS, Settings, combine, run_settings
+from bot.config import VENDORS, Configuration, Settings, combine, run_settings
 from bot.core.budget import LEAST, MICRO
 from bot.core.effects import AskPerson
 from bot.core.errors import BadInput, PolicyError, SetupError
@@ -29,164 +29,75 @@ from bot.core.events import (
     RunRequested,
     StopRequested,
 )
-from bot.core.experience import NONE, Experience
-from bot.core.jobs import MODEL_JOBS, Job
-from bot.core.queue import PER_REPOSITORY
+from bot.core.follow_up import FollowUp
+from bot.core.following import place
+from bot.core.jobs import Job
 from bot.core.selection import triage
-from bot.core.session import SessionState, branch, is_branch_of
+from bot.core.session import STOP_LABEL, SessionState, is_branch_of, issue_of
 from bot.core.settling import taken
 from bot.core.strategy import Settings as RunSettings
 from bot.core.ticket import Ticket, freeze
 from bot.core.triage_fixers import fixers_for
-from bot.core.triggers import ANSWERED, Intent, IssueFacts, Refusal, commanded, edited_since, moment, started
-from bot.github import actions, artifacts, facts
+from bot.core.triggers import ANSWERED, OPEN_TO_ALL, Intent, IssueFacts, Refusal, commanded
+from bot.github import artifacts, facts, following, refs
 from bot.github.client import Client, NotFound
 from bot.loop.driver import Driver
-from bot.loop.settling import recover
 from bot.rooms import utc_now
-from bot.store.envelope import Key
 from bot.store.journal import Journal
 from bot.store.session import Metadata, SessionFolder
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """What this workflow run is to do: go on in `state`, which is new where nothing was spent or kept so far. `problem` is why it
-    may not, which is then told."""
-
-    state: SessionState
-    intent: Intent
-    fresh: bool
-    allowance: AllowanceGiven = UNBOUNDED
-    problem: str = ""
-    experience: Experience = NONE
 
 
 def gate(given: ActionSettings, environment: Settings, client: Client) -> dict[str, str]:
     """Decide whether this workflow run goes on, and hand over the session."""
     about = client.get("")
-    files, found = Files(given, client, about), facts.issue(client, given.issue)
-    claim = _claimed(given, environment, files, about, found) if given.coordinator else _claimed_here(given, client, about, found)
+    found = facts.issue(client, given.issue)
+    if found.is_pull and not given.coordinator:
+        return _from_pull(given, client, about)
+    files = Files(given, client, about)
+    claim = claimed(given, environment, files, about, found) if given.coordinator else claimed_here(given, client, about, found)
     if isinstance(claim, Refusal):
-        print(f"Nothing to do: {claim.why}.", flush=True)
-        summarise(given, None, f"Nothing to do: {claim.why}.")
-        if not claim.say:
-            return {"go": "false", "next": "", "session_id": ""}
-        return {
-            "go": "true",
-            "next": "post",
-            "session_id": "",
-            "reply": f"refusal {claim.say}",
-            "state": encoded(_nothing(given, about)),
-        }
+        return _nothing_to_do(given, about, claim)
     if claim.intent.verb in ANSWERED:
-        reply = f"{claim.intent.verb} {claim.intent.point}".strip()
-        return {"go": "true", "next": "post", "session_id": "", "reply": reply, "state": encoded(claim.state)}
+        return _answered(claim.intent, claim.state)
     if given.dry_run:
         print(f"Dry run: session {claim.state.session} would {'begin' if claim.fresh else 'go on'}.", flush=True)
         return {"go": "false", "next": "", "session_id": "", "reply": ""}
     if claim.fresh:
         return _begin(given, environment, client, files, about, found, claim)
-    return _go_on(given, environment, client, files, claim)
+    return _go_on(given, environment, client, files, about, found, claim)
 
 
-# --- may it go on? ---
+def _nothing_to_do(given: ActionSettings, about: Mapping[str, Any], why: Refusal) -> dict[str, str]:
+    print(f"Nothing to do: {why.why}.", flush=True)
+    summarise(given, None, f"Nothing to do: {why.why}.")
+    if not why.say:
+        return {"go": "false", "next": "", "session_id": ""}
+    state = encoded(nothing(given, about))
+    return {"go": "true", "next": "post", "session_id": "", "reply": f"refusal {why.say}", "state": state}
 
 
-def _claimed(
-    given: ActionSettings, environment: Settings, files: Files, about: Mapping[str, Any], found: IssueFacts
-) -> Claim | Refusal:
-    """By the App's word; what was labelled is looked at here all the same."""
-    limits, problem = _limits(given, environment, files)
-    said = Coordinator(given).claim(limits)
-    state = said.state
-    if state is None:
-        return Refusal(said.why or "the App says no")
-    if (state.repo_id, state.issue) != (about["id"], given.issue):
-        return Refusal("the App speaks of another issue")
-    if state.artifact:
-        return Claim(state, Intent("start", state.session, state.requested_by), False, said.allowance, problem)
-    intent = started(about["id"], found)
-    if isinstance(intent, Refusal):
-        return intent
-    if intent.session != state.session:
-        return Refusal("the label was set again since")
-    return Claim(state, intent, True, said.allowance, problem, said.experience)
+def _answered(intent: Intent, state: SessionState) -> dict[str, str]:
+    reply = f"{intent.verb} {intent.point}".strip()
+    return {"go": "true", "next": "post", "session_id": "", "reply": reply, "state": encoded(state)}
 
 
-def _limits(given: ActionSettings, environment: Settings, files: Files) -> tuple[dict[str, int], str]:
-    """What the App has to keep, as the default branch has it now: caps in micro-dollars (0 for none), and how many workflow runs
-    may work at a time. Sessions share them, whenever each began. Where they cannot be read, why: then nothing goes on."""
-    try:
-        now = files.now()
-        run = run_settings(environment, now.config, now.bounded(given.max_cost), vendors=VENDORS).max_cost
-    except (BadInput, SetupError) as error:
-        return {"run": LEAST, "session": 0, "day": 0, "per_repository": PER_REPOSITORY}, str(error)
-    budget = now.config.budget
-    session, day = (int(amount * MICRO) if amount else 0 for amount in (budget.session, budget.day))
-    return {"run": run, "session": session, "day": day, "per_repository": now.config.queue.per_repository}, ""
-
-
-def _claimed_here(given: ActionSettings, client: Client, about: Mapping[str, Any], found: IssueFacts) -> Claim | Refusal:
-    """Without an App: by the facts, and by the signed state that the last workflow run left in a check run."""
-    key = Key.from_secret(given.state_key.get_secret_value())
-
-    def known(session: str = "") -> SessionState | None:
-        return recover(client, [key], app_id=given.jobs_app_id, repo_id=about["id"], issue=given.issue, session=session)
-
+def _from_pull(given: ActionSettings, client: Client, about: Mapping[str, Any]) -> dict[str, str]:
+    """Something was said on a pull request. The last job starts the workflow run that does it: one that waits its turn with those
+    of the session's issue, which this one does not."""
+    on = following.pull(client, given.issue)
+    issue = issue_of(on.branch)
+    state = known(given, client, about, issue, branch=on.branch) if issue else None
     if given.comment:
-        asked = facts.asked(client, given.issue, given.comment)
-        if asked is None:
-            return Refusal("the comment is no command")
-        state = known()
-        intent = commanded(asked, state, edited=state is not None and edited_since(found, state.session))
+        asked = facts.asked(client, (given.issue,), given.comment)
+        intent = commanded(asked, state) if asked else Refusal("the comment is no command")
         if isinstance(intent, Refusal):
-            return intent
-        if intent.verb in ANSWERED:
-            return Claim(state or _nothing(given, about), intent, fresh=False)
-        return _free(given, client, state, intent) if state else Refusal("there is no session")
-    if given.session:
-        state = known(given.session)
-        if state is None or state.standing != "working":
-            return Refusal("there is no session of that name that could go on")
-        return _free(given, client, state, Intent("start", state.session, state.requested_by))
-    intent = started(about["id"], found)
-    if isinstance(intent, Refusal):
-        return intent
-    if (state := known(intent.session)) is not None:
-        return _free(given, client, state, intent) if state.standing == "working" else Refusal("that label was answered before")
-    return Claim(_new(given, about, found, intent), intent, fresh=True)
-
-
-def _nothing(given: ActionSettings, about: Mapping[str, Any]) -> SessionState:
-    return SessionState(about["id"], given.issue, "", 0, "", "")
-
-
-def _new(given: ActionSettings, about: Mapping[str, Any], found: IssueFacts, intent: Intent) -> SessionState:
-    if found.labelled is None:
-        raise SetupError("The issue has no label event.")
-    name = branch(given.issue, found.title, intent.session)
-    return SessionState(about["id"], given.issue, intent.session, found.labelled.id, intent.by, name, standing="working")
-
-
-def _free(given: ActionSettings, client: Client, state: SessionState, intent: Intent) -> Claim | Refusal:
-    """One workflow run at a time. One that ended without settling has lost what its model jobs spent."""
-    lost = [name for name in state.lost.split(",") if name]
-    for number in _unsettled(given, client, state):
-        if not actions.run(client, number).over:
-            return Refusal("another workflow run works on this session")
-        names = {job.name.rpartition(" / ")[2]: job.conclusion for job in actions.jobs(client, number)}
-        lost += [name for name in MODEL_JOBS if names.get(name, "skipped") != "skipped"]
-    return Claim(replace(state, lost=",".join(lost)), intent, fresh=False)
-
-
-def _unsettled(given: ActionSettings, client: Client, state: SessionState) -> list[int]:
-    """The workflow runs that took the session up since it was last settled, by what their gates left. Whoever forges one of
-    these only makes the session poorer."""
-    settled = moment(state.issued_at).replace(microsecond=0)
-    left = client.pages("actions/artifacts", "artifacts", name=f"ostler-{state.session}-gate-1")
-    since = {int(item["workflow_run"]["id"]) for item in left if moment(item["created_at"]) >= settled}
-    return sorted(since - {given.run_id, state.artifact_run})
+            return _nothing_to_do(given, about, intent)
+        if state is None or intent.verb in OPEN_TO_ALL:
+            return _answered(intent, state or nothing(given, about))
+    elif state is None or following.due(client, state) is None:
+        return _nothing_to_do(given, about, Refusal("nothing is to be followed here"))
+    print(f"Session {state.session}: said on pull request #{on.number}.", flush=True)
+    return {"go": "false", "next": str(Job.CONCLUDE), "session_id": state.session, "state": encoded(state), "reply": ""}
 
 
 # --- a new session ---
@@ -203,30 +114,26 @@ def _begin(
 ) -> dict[str, str]:
     """Freeze the ticket and begin the journal. What is wrong with them ends the run with its reason, for people to read."""
     base = claim.state.base_sha or client.get(f"commits/{about['default_branch']}")["sha"]
-    problem, configured = claim.problem, combine(None)
+    state = replace(claim.state, base_sha=base)
+    problem, configured, onto = claim.problem, combine(None), state.head_sha or base
+    follow = FollowUp(state.follow, state.follow_by, state.pull) if state.follow else None
     try:
         configured = files.at(base)
         refuse_what_no_job_holds(configured, given)
-        ticket = _ticket(found)
+        if follow:
+            onto, ticket, follow = _asked(given, client, found, state)
+        else:
+            ticket = _ticket(found)
     except (BadInput, PolicyError, SetupError) as error:
-        problem, ticket = str(error), Ticket(f"#{found.number}", "", f"#{found.number}", "")
-    kept = configured.kept()
-    settings = replace(
-        run_settings(
-            environment,
-            configured.config,
-            configured.bounded(given.max_cost),
-            vendors=VENDORS,
-            repeat_proof=True,
-            experience=claim.experience,
-        ),
-        sources=configured.sources,
-        configuration=hashlib.sha256(kept).hexdigest(),
-    )
-    settings = _with(settings, claim.state.added)
-    state = replace(claim.state, base_sha=base, task_digest=ticket.digest)
-    request = RunRequested(state.session, "run-01", ticket, base, settings, secrets.token_hex(6), state.branch)
-    folder = _folder(given, kept, request, str(about["full_name"]))
+        problem, ticket = str(error), Ticket(f"#{place(state)}", "", f"#{place(state)}", "")
+    settings = _frozen(given, environment, configured, claim)
+    if follow:
+        settings = _budget_now(given, environment, files, settings, state.spent)
+        state = replace(state, runs=state.runs + 1, earlier=state.spent)
+    settings = _with(settings, state.added)
+    state, name = replace(state, task_digest=ticket.digest), f"run-{state.runs:02}"
+    request = RunRequested(state.session, name, ticket, onto, settings, secrets.token_hex(6), state.branch, follow=follow)
+    folder = _folder(given, configured.kept(), request, str(about["full_name"]))
     journal = Journal(folder.journal_path, utc_now)
     driver = Driver(journal, lambda run, effect: None, lambda run, effect: False)
     driver.feed(request)
@@ -235,6 +142,33 @@ def _begin(
     if problem:
         driver.feed(RoomFailed("PrepareWorkspace", "environment", problem), journal.records[-1].seq)
     return _handed_over(given, driver, journal, taken(state, given.run_id, utc_now()))
+
+
+def _frozen(given: ActionSettings, environment: Settings, configured: Configuration, claim: Claim) -> RunSettings:
+    """What the run is held to, with the digest of the configuration that it came from."""
+    settings = run_settings(
+        environment,
+        configured.config,
+        configured.bounded(given.max_cost),
+        vendors=VENDORS,
+        repeat_proof=True,
+        experience=claim.experience,
+    )
+    return replace(settings, sources=configured.sources, configuration=hashlib.sha256(configured.kept()).hexdigest())
+
+
+def _asked(given: ActionSettings, client: Client, found: IssueFacts, state: SessionState) -> tuple[str, Ticket, FollowUp]:
+    """The head that a follow-up begins on, its ticket, and what it goes by.
+
+    Raises:
+        BadInput, PolicyError: nothing of it can be followed.
+    """
+    if STOP_LABEL in found.labels:
+        raise BadInput(f"The issue has the label `{STOP_LABEL}`: take it off, then comment `/ostler retry`.")
+    on, ticket, follow = following.frozen(client, state, given.jobs_app_id)
+    before, now = (refs.entries(client, sha) for sha in (state.base_sha, on.head))
+    changed = tuple(sorted(path for path in {*before, *now} if before.get(path) != now.get(path)))
+    return on.head, ticket, replace(follow, changed=changed)
 
 
 def _ticket(found: IssueFacts) -> Ticket:
@@ -256,7 +190,15 @@ def _folder(given: ActionSettings, kept: bytes, request: RunRequested, repositor
 # --- a session that goes on ---
 
 
-def _go_on(given: ActionSettings, environment: Settings, client: Client, files: Files, claim: Claim) -> dict[str, str]:
+def _go_on(
+    given: ActionSettings,
+    environment: Settings,
+    client: Client,
+    files: Files,
+    about: Mapping[str, Any],
+    found: IssueFacts,
+    claim: Claim,
+) -> dict[str, str]:
     """Take up the journal where it was left, and record what was said since."""
     state = claim.state
     if claim.problem:
@@ -278,6 +220,10 @@ def _go_on(given: ActionSettings, environment: Settings, client: Client, files: 
     if claim.intent.verb == "stop" or state.stopped_by:
         if not driver.run.over:
             driver.feed(StopRequested(state.stopped_by or claim.intent.by))
+    elif driver.run.over and driver.run.state != "DONE_SUCCESS" and state.follow:
+        journal.close()
+        journal.path.unlink()
+        return _begin(given, environment, client, files, about, found, replace(claim, state=state))
     elif driver.run.over and driver.run.state != "DONE_SUCCESS":
         old = driver.run.request
         settings = _with(_budget_now(given, environment, files, old.settings, state.spent), state.added)

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from bot.action.handover import receive, run_of
 from bot.action.settings import ActionSettings
+from bot.core import following
 from bot.core.errors import SetupError
 from bot.core.jobs import Job
 from bot.core.run import Run
@@ -25,20 +26,26 @@ def post(given: ActionSettings, client: Client) -> dict[str, str]:
     """Post what the gate asked for: the answer to a command, or the plan."""
     state, (reply, _, said) = given.session_state, given.reply.partition(" ")
     if reply:
-        kind, session = f"reply-{given.comment}", state.session or "none"
-        if reply == "rollback" and comments.find(client, given.issue, kind, session, given.jobs_login):
+        kind, session, place = f"reply-{given.comment}", state.session or "none", _place(given, client)
+        if reply == "rollback" and comments.find(client, place, kind, session, given.jobs_login):
             return {}  # a workflow run that is run again moves nothing again
         text = _answer(client, state, reply, said)
-        comments.put(client, given.issue, kind, session, given.jobs_login, text)
+        comments.put(client, place, kind, session, given.jobs_login, text)
         return {}
     run, _ = run_of(receive(given, exact=False))
-    if facts.stopped(client, given.issue, asked_at(state.session)):
+    if facts.stopped(client, following.places(state), following.since(state)):
         return {"next": str(Job.CONCLUDE)}
-    outputs = {} if given.coordinator else _house(given, client, state, run)
+    outputs = {} if given.coordinator or state.follow else _house(given, client, state, run)
     if run.documents.plan is not None:
         text = plan_comment(run, state, job_url=given.job_url)
-        comments.put(client, given.issue, "plan", state.session, given.jobs_login, text)
+        kind, place = following.comment_kind(state, "plan"), following.place(state)
+        comments.put(client, place, kind, state.session, given.jobs_login, text)
     return outputs
+
+
+def _place(given: ActionSettings, client: Client) -> int:
+    """Where a command was written, which may be the pull request."""
+    return facts.place_of(client, given.comment) if given.comment else given.issue
 
 
 def _answer(client: Client, state: SessionState, reply: str, said: str) -> str:

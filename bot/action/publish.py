@@ -13,15 +13,17 @@ from bot.core.building import lifted
 from bot.core.effects import Deliver
 from bot.core.errors import PolicyError
 from bot.core.events import Delivered, StopRequested
+from bot.core.follow_up import ADDRESSED, FollowUp, became
+from bot.core.following import comment_kind, places, since
 from bot.core.jobs import Job, job_of
 from bot.core.risk import diff_risk
 from bot.core.run import Run
-from bot.core.session import SessionState, asked_at
-from bot.github import comments, facts, labels
+from bot.core.session import SessionState
+from bot.github import comments, facts, following, labels
 from bot.github.client import Client
 from bot.github.publish import publish as put_on_branch
 from bot.github.publish import pull_request
-from bot.loop.comments import audit_comment, pull_body, pull_title
+from bot.loop.comments import audit_comment, pull_body, pull_title, thread_answer
 from bot.loop.driver import Driver
 from bot.loop.perform import Rooms
 from bot.rooms import alone, pricing, utc_now
@@ -44,7 +46,7 @@ def publish(given: ActionSettings, client: Client) -> dict[str, str]:
         run = driver.run
         if run.changeset is None or run.changeset.digest != given.expect_changeset:
             raise disbelieved("what would be published is not what was proved and audited, by its digest.")
-        if by := facts.stopped(client, given.issue, asked_at(state.session)):
+        if by := facts.stopped(client, places(state), since(state)):
             driver.feed(StopRequested(by))
         else:
             driver.drive()
@@ -58,7 +60,7 @@ def _deliver(given: ActionSettings, client: Client, state: SessionState, run: Ru
     """Branch, pull request, audit: each found before it is made, so that doing it twice does it once."""
     if run.changeset is None:
         raise PolicyError("There is nothing to publish.")
-    when, settings = asked_at(state.session), run.request.settings
+    when, settings, follow = since(state), run.request.settings, run.request.follow
     head = put_on_branch(
         client,
         run.changeset,
@@ -72,10 +74,33 @@ def _deliver(given: ActionSettings, client: Client, state: SessionState, run: Ru
         lifted=lifted(run),
     )
     base, text = str(client.get("")["default_branch"]), _body(given, run, state)
-    pull = pull_request(client, branch=effect.branch, head=head, base=base, title=pull_title(run), body=text)
-    labels.set_risk(client, pull, diff_risk(run.changeset).level)
-    comments.put(client, pull, "audit", state.session, given.jobs_login, audit_comment(run, state, job_url=given.job_url))
+    if follow:
+        pull = follow.pull
+        _put(given, client, state, pull, "result", text)
+    else:
+        pull = pull_request(client, branch=effect.branch, head=head, base=base, title=pull_title(run), body=text)
+        labels.set_risk(client, pull, diff_risk(run.changeset).level)
+    _put(given, client, state, pull, "audit", audit_comment(run, state, job_url=given.job_url))
+    if follow:
+        _answer(given, client, run, follow, head)
     return Delivered(effect.branch, head, pull)
+
+
+def _put(given: ActionSettings, client: Client, state: SessionState, pull: int, kind: str, text: str) -> None:
+    comments.put(client, pull, comment_kind(state, kind), state.session, given.jobs_login, text)
+
+
+def _answer(given: ActionSettings, client: Client, run: Run, follow: FollowUp, head: str) -> None:
+    """Every thread of a review is answered once, those resolved that were addressed; then the reviewer is asked again."""
+    objected = {finding.place.partition(":")[0] for finding in run.findings if finding.source == "auditor"}
+    for thread in follow.threads:
+        outcome = became(thread, follow, run.changeset, objected) if run.changeset else "open"
+        text = thread_answer(outcome, thread.refused, head)
+        following.answer(client, follow.pull, thread.comment, run.request.session, given.jobs_login, text)
+        if outcome in ADDRESSED:
+            following.resolve(client, thread.node)
+    if follow.cause == "review":
+        following.request_review(client, follow.pull, follow.by)
 
 
 def _body(given: ActionSettings, run: Run, state: SessionState) -> str:

@@ -191,6 +191,7 @@ class RepoConfig(Part):
     models: Models = Models()
     verify: Verify = Verify()
     loop: Loop = Loop()
+    fix_checks: int = Field(default=2, ge=0, le=10)
     quality: Literal["lenient", "normal", "strict"] = "normal"
     audit: AuditTrials = AuditTrials()
     paths: Paths = Paths()
@@ -304,6 +305,7 @@ def run_settings(
         ci_minute=int(config.budget.ci_minute * MICRO),
         planted=config.audit.planted,
         strictness=config.quality,
+        fix_checks=config.fix_checks,
         ci_profile=config.verify.profile,
     )
 

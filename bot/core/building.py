@@ -45,8 +45,10 @@ def begin(run: Run) -> Step:
 
 
 def fixers_ran(run: Run, event: FixersRan) -> Step:
-    """Tools that changed nothing leave what is amiss to a model."""
+    """Tools that changed nothing leave what is amiss to a model; so do suggestions of a review."""
     run, mended = run.worked(event.seconds), event.tree != run.tree
+    if run.phase.fixers and not mended and not run.phase.origin:
+        return pass_gate(to_gate(run), "nothing was left to apply")
     if run.phase.fixers and not mended:
         phase, left = run.phase, "; ".join(f"{report.fixer}: {report.after} left" for report in event.reports)
         run = run.phase_moved(PhaseState.FAILED, reason=left).moved(RunState.PHASE_QUEUEING)
@@ -108,8 +110,10 @@ def changeset_taken(run: Run, event: ChangesetTaken) -> Step:
 
 
 def lifted(run: Run) -> Lifted:
-    """What the contract of `run` allows of the rules about cheats."""
-    return lifted_by(run.documents.plan, mechanical=bool(run.compiled.fixers), reverts=run.compiled.takes_tests_along)
+    """What the contract of `run` allows of the rules about cheats. What a review suggests word by word is a person's."""
+    plan, strategy, follow = run.documents.plan, run.compiled, run.request.follow
+    suggested = [one.path for one in follow.suggestions] if follow else []
+    return lifted_by(plan, suggested, mechanical=bool(strategy.fixers), reverts=strategy.takes_tests_along)
 
 
 def _nothing_changed(run: Run) -> Step:

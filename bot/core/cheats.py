@@ -110,12 +110,12 @@ class Compared:
     after: Reading
 
 
-def lifted_by(plan: Plan | None, *, mechanical: bool = False, reverts: bool = False) -> Lifted:
-    """The rules that the plan as approved lifts: some in the files that its tasks name; those everywhere for a deterministic
-    fixer, which aims at no test; and for a revert all about tests."""
-    files = ["*"] if mechanical else [name for task in (plan.tasks if plan else ()) for name in task.files]
-    named = {(rule, name) for rule, how in RULES.items() if how == NAMED for name in files}
-    return frozenset(named | {(rule, "*") for rule, how in RULES.items() if reverts and how in (NAMED, REVERT)})
+def lifted_by(plan: Plan | None, named: Iterable[str] = (), *, mechanical: bool = False, reverts: bool = False) -> Lifted:
+    """The rules that the plan as approved lifts: some in the files that its tasks or people name; those everywhere for a
+    deterministic fixer, which aims at no test; and for a revert all about tests."""
+    files = ["*"] if mechanical else [*named, *(name for task in (plan.tasks if plan else ()) for name in task.files)]
+    some = {(rule, name) for rule, how in RULES.items() if how == NAMED for name in files}
+    return frozenset(some | {(rule, "*") for rule, how in RULES.items() if reverts and how in (NAMED, REVERT)})
 
 
 def yielding(plan: Plan) -> tuple[str, ...]:

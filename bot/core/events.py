@@ -8,6 +8,7 @@ from typing import Literal
 from bot.core.budget import Left, Rates, Usage
 from bot.core.changeset import Changeset
 from bot.core.conversation import Block, ToolResult
+from bot.core.follow_up import FollowUp
 from bot.core.recovery import Billed, ErrorClass
 from bot.core.reports import Conflict, FixerReport, Profile, SandboxReport, Trial
 from bot.core.strategy import Settings
@@ -19,7 +20,7 @@ from bot.core.validation import CheckSet, Proof
 class RunRequested:
     """A door accepted a ticket. `nonce` marks outside text in prompts, so that it cannot end its own block. `branch` is the
     branch to deliver to; empty means one named after the ticket. `base_branch` is the one that `base_sha` was the tip of, where
-    the run follows it."""
+    the run follows it. `follow` is what a follow-up goes by: then `base_sha` is that branch's head."""
 
     session: str
     run: str
@@ -29,6 +30,7 @@ class RunRequested:
     nonce: str
     branch: str = ""
     base_branch: str = ""
+    follow: FollowUp | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,11 +23,13 @@ from bot.core.effects import AskPerson
 from bot.core.errors import BugError
 from bot.core.events import Answered, ModelReplied
 from bot.core.flow import begins, fail, pass_gate, to_gate
+from bot.core.follow_up import SUGGESTION
 from bot.core.graph import ordered
 from bot.core.machines import PhaseState, RunState
 from bot.core.paths import check_path
 from bot.core.phases import FRAMING, Kind
 from bot.core.policy import protected
+from bot.core.reports import FixerCall
 from bot.core.run import Documents, Run, Step, Waiting, contract_digest
 
 
@@ -77,7 +79,7 @@ def begin_plan(run: Run) -> Step:
     plan = Plan(
         goal=run.request.ticket.title,
         is_bug=False,
-        tasks=tuple(Task(f"T{n}", f"run {call.name} {' '.join(call.args)}".strip(), (), ()) for n, call in enumerate(fixers, 1)),
+        tasks=tuple(Task(f"T{n}", _task(call), (), ()) for n, call in enumerate(fixers, 1)),
         criteria=(
             Criterion("C1", "exactly what the fixer changes is changed"),
             Criterion("C2", "no test that passed before fails"),
@@ -87,6 +89,12 @@ def begin_plan(run: Run) -> Step:
         risks=(),
     )
     return _gate(to_gate(replace(run, documents=replace(run.documents, plan=plan))))
+
+
+def _task(call: FixerCall) -> str:
+    if call.name == SUGGESTION:
+        return f"apply the suggestion for {call.args[0]}:{call.args[1]} as it stands"
+    return f"run {call.name} {' '.join(call.args)}".strip()
 
 
 @reads(Kind.PLAN)

@@ -30,7 +30,7 @@ def workspace_ready(run: Run, event: WorkspaceReady) -> Step:
             f"No full sandbox is to be had here, so no test may run: {event.sandbox.advice}",
         )
     try:
-        strategy = compile_strategy(run.request.ticket, run.request.settings)
+        strategy = compile_strategy(run.request.ticket, run.request.settings, run.request.follow)
     except BadInput as error:
         return fail(run, RunState.DONE_FAILED_ENVIRONMENT, str(error))
     run = _planned(replace(run, strategy=strategy, ledger=strategy.ledger()), strategy)
@@ -52,7 +52,14 @@ def _askable(request: RunRequested, vendors: tuple[str, ...] | None) -> RunReque
 def _planned(run: Run, strategy: Strategy) -> Run:
     tiers = tuple(Tier(name) for name in dict.fromkeys(plan.tier for plan in strategy.phases))
     phases = tuple(
-        Phase(f"p{number:02}", plan.tier, plan.kind, PhaseState.SKIPPED if plan.skip else PhaseState.QUEUED, plan.skip)
+        Phase(
+            f"p{number:02}",
+            plan.tier,
+            plan.kind,
+            PhaseState.SKIPPED if plan.skip else PhaseState.QUEUED,
+            plan.skip,
+            fixers=plan.fixers,
+        )
         for number, plan in enumerate(strategy.phases, 1)
     )
     return replace(run, tiers=tiers, phases=phases)

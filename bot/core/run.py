@@ -251,7 +251,8 @@ def as_before(run: Run) -> Step:
 
 
 def contract_digest(run: Run) -> str:
-    """What an approval approves: ticket as frozen, base, plan, paths, size limits, budget and models. sha256, hex."""
+    """What an approval approves: ticket as frozen, what it follows, base, plan, paths, size limits, budget and models; sha256 in
+    hex."""
     strategy, settings = run.compiled, run.request.settings
     value = {
         "ticket": run.request.ticket.digest,
@@ -263,6 +264,8 @@ def contract_digest(run: Run) -> str:
         "budget": strategy.run_cap,
         "models": [(choice.role, choice.model.model) for choice in strategy.choices],
     }
+    if run.request.follow:
+        value["follow"] = repr(run.request.follow)
     return hashlib.sha256(canonical(value)).hexdigest()
 
 

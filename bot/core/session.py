@@ -39,7 +39,9 @@ class SessionState:
     includes; `lost` names the jobs whose journal is gone and whose money the next one has to give up. `waits` is what the run
     waits for, as `Waiting` has it; `needs` is what a cap that sessions share has to have left before it goes on. `added` is what
     people raised the cap by since a run took it up: `added_by` whom and why last, in the comment `added_for` (0: by a button).
-    Times are UTC, ISO 8601.
+    `follow` is what the present or last run follows, as in `follow_up.FollowUp`, said by `follow_by`; empty for what the label
+    began. `from_sha` is the head that it was asked for on; checks are mended unasked `fix_checks` times in a row at most, and
+    were `ci_fixes` times. Times are UTC, ISO 8601.
     """
 
     repo_id: int
@@ -82,6 +84,11 @@ class SessionState:
     budget_line: str = ""
     head_sha: str = ""
     pull: int = 0
+    follow: str = ""
+    follow_by: str = ""
+    from_sha: str = ""
+    ci_fixes: int = 0
+    fix_checks: int = 0
     issued_at: str = ""
     v: int = 1
 
@@ -154,6 +161,12 @@ def branch(issue: int, title: str, session: str) -> str:
 
 def branch_prefix(issue: int) -> str:
     return f"ostler/issue-{issue}-"
+
+
+def issue_of(branch: str) -> int:
+    """The issue whose session has a branch of this name; 0 where it is none of ours."""
+    match = re.match(r"ostler/issue-([0-9]{1,9})-", branch)
+    return int(match[1]) if match else 0
 
 
 def is_branch_of(name: str, issue: int, session: str) -> bool:

@@ -68,6 +68,7 @@ class Report:
     waits: str = ""
     needs: int = 0
     added: int = 0
+    fix_checks: int = 0
     died: tuple[str, ...] = ()
     phases: tuple[PhaseLine, ...] = ()
     spending: tuple[Spending, ...] = ()
@@ -177,6 +178,7 @@ CONCLUSIONS: dict[Level, Conclusion] = {"blocked": "failure", "needs review": "a
 STOP = Button("Stop", "End this session; nothing is delivered", "stop")
 RETRY = Button("Retry", "Go on from where it stopped", "retry")
 ADD = Button("Add $2", "Raise the cap by $2 and go on", "budget")
+FIX = Button("Fix CI", "Repair the failed checks of this commit", "fix-ci")
 
 _WORK = {
     Job.PLAN: "Planning", Job.POST: "Posting the plan", Job.BUILD: "Building", Job.PROVE: "Proving", Job.AUDIT: "Auditing",
@@ -206,7 +208,7 @@ def view(state: SessionState) -> View:
         return View("completed", "action_required", _title(what, state.outcome), (*more, RETRY, STOP))
     if state.run_state == RunState.DONE_SUCCESS:
         said = f"Pull request #{state.pull}" if state.pull else "Nothing to change"
-        return View("completed", _concluded(state), _title(said, state.outcome))
+        return View("completed", _concluded(state), _title(said, state.outcome), (FIX,) if state.pull else ())
     return View("completed", "neutral", _title("Stopped", state.outcome), (RETRY,))
 
 

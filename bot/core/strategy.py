@@ -10,6 +10,7 @@ from bot.core.affected import FullRun
 from bot.core.budget import MICRO, Ledger
 from bot.core.changeset import canonical
 from bot.core.experience import Experience
+from bot.core.follow_up import FollowUp
 from bot.core.limits import ACTIVE_SECONDS, TOKEN_CAP, WORK_PHASES, Limit, Rules, task_limits
 from bot.core.phases import KINDS, Kind
 from bot.core.reports import AS_DETECTED, CiProfile, Commands, FixerCall
@@ -59,8 +60,9 @@ class Settings:
     one attempt by model) are what the choice of models rests on. `full_run` says when a change makes all tests run while it is
     built. `ci_minute` is what a minute of an Actions runner costs. `quarantine` holds patterns of the ids of tests that are known
     to be flaky. One audit in `planted` is tried with a known defect; 0 is none. `strictness` is how much
-    an audit may leave. `ci_profile` is the least that a change is checked by. `sources` are the configuration files that were
-    read, and `configuration` the sha256, in hex, of what they say together, which later jobs hold their copy to.
+    an audit may leave. `ci_profile` is the least that a change is checked by. Failed checks of the pull request are mended
+    unasked `fix_checks` times in a row. `sources` are the configuration files that were read, and `configuration` the sha256,
+    in hex, of what they say together, which later jobs hold their copy to.
     """
 
     max_cost: int
@@ -93,6 +95,7 @@ class Settings:
     ci_minute: int = 0
     planted: int = 0
     strictness: Strictness = "normal"
+    fix_checks: int = 0
     ci_profile: CiProfile = "normal"
     sources: tuple[Source, ...] = ()
     configuration: str = ""
@@ -100,11 +103,12 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class PhasePlan:
-    """One phase to come. A skipped one says why."""
+    """One phase to come. A skipped one says why; `fixers` make it in place of a model."""
 
     tier: str
     kind: Kind
     skip: str = ""
+    fixers: tuple[FixerCall, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,15 +153,16 @@ class Strategy:
         )
 
 
-def compile_strategy(ticket: Ticket, settings: Settings) -> Strategy:
-    """The strategy of a run.
+def compile_strategy(ticket: Ticket, settings: Settings, follow: FollowUp | None = None) -> Strategy:
+    """The strategy of a run. What a review suggests word by word needs no model; what it asks for besides is built on it.
 
     Raises:
         BadInput: a model is needed and none is available.
     """
     seen = triage(ticket)
-    fixers = fixers_for(ticket.title, ticket.body)
-    phases = _phases(seen, mechanical=bool(fixers))
+    suggested = follow.calls if follow else ()
+    fixers = suggested if follow and not follow.rest else fixers_for(ticket.title, ticket.body)
+    phases = _phases(seen, () if fixers else suggested, mechanical=bool(fixers))
     ci_profile, ci_reason = _ci_profile(seen, settings.ci_profile)
     return Strategy(
         triage=seen,
@@ -192,7 +197,7 @@ def _phase_caps(run_cap: int) -> tuple[tuple[str, int], ...]:
     return tuple((str(kind), run_cap * spec.share // 100) for kind, spec in KINDS.items() if spec.share)
 
 
-def _phases(seen: Triage, *, mechanical: bool) -> tuple[PhasePlan, ...]:
+def _phases(seen: Triage, suggested: tuple[FixerCall, ...], *, mechanical: bool) -> tuple[PhasePlan, ...]:
     small = seen.scope in (Scope.TINY, Scope.SMALL) and not seen.high_risk
     if mechanical:
         why = "a deterministic fixer answers the ticket"
@@ -202,7 +207,8 @@ def _phases(seen: Triage, *, mechanical: bool) -> tuple[PhasePlan, ...]:
         PhasePlan("T0 framing", kind, "" if kind is Kind.PLAN else why)
         for kind in (Kind.STRATEGIZE, Kind.SPEC, Kind.PLAN, Kind.THINK)
     )
-    work = tuple(PhasePlan("T1 work", kind) for kind in (Kind.IMPLEMENT, Kind.VERIFY))
+    first = (PhasePlan("T1 work", Kind.IMPLEMENT, fixers=suggested),) if suggested else ()
+    work = (*first, *(PhasePlan("T1 work", kind) for kind in (Kind.IMPLEMENT, Kind.VERIFY)))
     delivery = (
         PhasePlan("T2 delivery", Kind.REVIEW),
         PhasePlan("T2 delivery", Kind.PR),

@@ -17,8 +17,10 @@ from bot.core.run import short
 from bot.core.session import LABEL, STOP_LABEL, SessionState, asked_at, session_id
 from bot.core.settling import waits_for_money
 
-Verb = Literal["start", "approve", "retry", "budget", "rollback", "stop", "status", "help"]
-PERSONS_VERBS: tuple[Verb, ...] = ("approve", "retry", "budget", "rollback", "stop", "status", "help")
+Verb = Literal["start", "approve", "retry", "budget", "fix", "fix-ci", "rollback", "stop", "status", "help"]
+PERSONS_VERBS: tuple[Verb, ...] = ("approve", "retry", "budget", "fix", "fix-ci", "rollback", "stop", "status", "help")
+FOLLOWS: tuple[Verb, ...] = ("fix", "fix-ci")
+"""What is said on the pull request and makes a further run."""
 ANSWERED: tuple[Verb, ...] = ("status", "help", "rollback")
 """What is done and answered at once: no session goes on for it."""
 WRITERS = ("admin", "write")
@@ -76,13 +78,16 @@ class IssueFacts:
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What a person typed or pressed. `edited` is whether it was changed after it was sent; `argument` a digest, an amount with
-    its reason, a point or path, or empty; `comment` where it stands, 0 for a button."""
+    its reason, a point or path, or empty; `comment` where it stands, 0 for a button, on the issue or pull request `place`, since
+    `at`."""
 
     verb: Verb
     argument: str
     actor: Actor
     edited: bool = False
     comment: int = 0
+    place: int = 0
+    at: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,16 +115,17 @@ class Refusal:
 
 def command(body: str) -> tuple[Verb, str] | None:
     """Verb and argument of a comment whose first line is `/ostler VERB [ARGUMENT]`; None where it is no command of ours. Only
-    `budget` takes more than one word, an amount and a reason, with one space between them."""
-    first = body.split("\n", 1)[0]
+    `budget` takes more than one word, an amount and a reason, with one space between them, and `fix` all that follows."""
+    first, _, more = body.partition("\n")
     match = _COMMAND.fullmatch(first)
     if match is None:
         return None
     verb = match["verb"] or "help"
     reason = (match["reason"] or "").strip()
     for known in PERSONS_VERBS:
-        if verb == known and (known == "budget" or not reason):
-            return known, f"{match['argument'] or ''} {reason}".strip()
+        if verb == known and (known in ("budget", "fix") or not reason):
+            said = f"{match['argument'] or ''} {reason}".strip()
+            return known, f"{said}\n{more}".strip() if known == "fix" else said
     return None
 
 
@@ -186,6 +192,8 @@ def _in_session(asked: Asked, state: SessionState) -> Intent | Refusal:
         return _approved(asked, state)
     if asked.verb == "budget":
         return _raised(asked, state)
+    if asked.verb in FOLLOWS:
+        return _followed(asked, state)
     if asked.verb == "retry" and state.standing == "waiting" and state.next_job == "post":
         return Refusal("the plan waits for approval", "The plan waits for approval, not for another try: see its comment.")
     if asked.verb == "retry" and state.standing == "over" and state.run_state == "DONE_SUCCESS":
@@ -209,6 +217,17 @@ def _approved(asked: Asked, state: SessionState) -> Intent | Refusal:
             "another digest", f"That is not the digest of the plan that is posted: `/ostler approve {short(wanted)}` approves it."
         )
     return Intent("approve", state.session, asked.actor.login, wanted)
+
+
+def _followed(asked: Asked, state: SessionState) -> Intent | Refusal:
+    """A further run, on what was delivered."""
+    if not state.pull:
+        return Refusal("nothing was delivered", "There is no pull request to mend yet.")
+    if asked.comment and asked.place != state.pull:
+        return Refusal("not on the pull request", f"Say that on the pull request #{state.pull}.")
+    if asked.verb == "fix" and not asked.argument:
+        return Refusal("no text", "Say what is to be different: `/ostler fix TEXT`.")
+    return Intent(asked.verb, state.session, asked.actor.login, comment=asked.comment)
 
 
 def raised_before(state: SessionState, comment: int) -> bool:

@@ -212,19 +212,23 @@ class Client:
             UnknownOutcome: it may have been made.
             NotFound, Conflict, SetupError, TransientError: it was not made.
         """
-        return self._change("POST", path, body)
+        return self._change("POST", self._url(path), body)
 
     def patch(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Like `post`."""
-        return self._change("PATCH", path, body)
+        return self._change("PATCH", self._url(path), body)
 
     def put(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Like `post`."""
-        return self._change("PUT", path, body)
+        return self._change("PUT", self._url(path), body)
 
     def delete(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """Like `post`."""
-        return self._change("DELETE", path, body)
+        return self._change("DELETE", self._url(path), body)
+
+    def mutate(self, mutation: str, **variables: Any) -> Any:
+        """The `data` of a GraphQL mutation. Raises as `post`, and with the errors that the answer tells."""
+        return read_data(self._change("POST", self.graphql_url, {"query": mutation, "variables": variables}))
 
     # --- beneath ---
 
@@ -283,8 +287,8 @@ class Client:
             return TransientError(text, status=answer.status_code, billed=None), None
         raise refusal(answer, what, said)
 
-    def _change(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
-        url, what, waited = self._url(path), f"{method} {path}", 0.0
+    def _change(self, method: str, url: str, body: Mapping[str, Any] | None) -> Any:
+        what, waited = f"{method} {self._short(url)}", 0.0
         for tried in range(1, TRIES + 1):
             try:
                 with self._pace:

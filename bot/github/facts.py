@@ -45,24 +45,35 @@ def issue(client: Client, number: int, label: str = LABEL) -> IssueFacts:
     )
 
 
-def asked(client: Client, number: int, comment_id: int) -> Asked | None:
-    """The command in a comment of the issue; None where it holds none, or stands elsewhere."""
+def asked(client: Client, places: Iterable[int], comment_id: int) -> Asked | None:
+    """The command in a comment on one of these issues and pull requests; None where it holds none, or stands elsewhere."""
     try:
         comment = client.get(f"issues/comments/{comment_id}")
     except NotFound:
         return None
     words = command(comment.get("body") or "")
-    if words is None or not str(comment["issue_url"]).endswith(f"/issues/{number}"):
+    place = int(str(comment["issue_url"]).rpartition("/")[2])
+    if words is None or place not in places:
         return None
     edited = comment["updated_at"] != comment["created_at"]
-    return Asked(words[0], words[1], actor(client, comment.get("user")), edited, comment_id)
+    return Asked(words[0], words[1], actor(client, comment.get("user")), edited, comment_id, place, comment["created_at"])
 
 
-def stopped(client: Client, number: int, since: str) -> str | None:
-    """Who stopped the work on the issue: the stop label, whoever set it, or `/ostler stop` by somebody who may write.
+def stopped(client: Client, places: Iterable[int], since: str) -> str | None:
+    """Who stopped the work, on one of these issues and pull requests: the stop label, whoever set it, or `/ostler stop` by
+    somebody who may write.
 
     `since` is UTC, ISO 8601; a comment of the same second counts. A label is asked for first: it stops until it is taken away.
     """
+    return next((by for number in places if (by := _stopped(client, number, since))), None)
+
+
+def place_of(client: Client, comment_id: int) -> int:
+    """The issue or pull request that a comment stands on."""
+    return int(str(client.get(f"issues/comments/{comment_id}")["issue_url"]).rpartition("/")[2])
+
+
+def _stopped(client: Client, number: int, since: str) -> str | None:
     found = client.get(f"issues/{number}")
     if STOP_LABEL in (label if isinstance(label, str) else label["name"] for label in found["labels"]):
         event = _latest(_events(client, number), STOP_LABEL) or {}

@@ -21,7 +21,7 @@ PERMISSIONS = {
     "metadata": "read",
 }
 """What the App holds in a repository. Never `workflows`: it changes no workflow file."""
-EVENTS = ("issues", "issue_comment", "check_run", "workflow_run")
+EVENTS = ("issues", "issue_comment", "pull_request_review", "check_run", "workflow_run")
 """What GitHub tells the App; of its installations it tells every App."""
 DESCRIPTION = "Turns a labelled issue into an audited draft pull request, inside a budget, with its proof shown."
 LONGEST_NAME = 34

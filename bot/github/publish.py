@@ -38,7 +38,8 @@ def publish(
     allowed: tuple[str, ...] = (),
     lifted: Lifted = frozenset(),
 ) -> str:
-    """Put `changeset` as one commit on the anchor that `branch` begins with; its id. `tree` is the tree id that was proven.
+    """Put `changeset` as one commit on the anchor that `branch` begins with, or on `base_sha` where that is its head; its id.
+    `tree` is the tree id that was proven.
 
     `denied` and `allowed` are the repository's own rules, as in `policy.check`; `lifted` is what the plan allows, as in
     `cheats.cheats_in`. `when` dates the commit.
@@ -55,7 +56,7 @@ def publish(
         raise PolicyError(f"The branch {branch} is gone; nothing is published.")
     made = commit(client, there)
     base_tree = str(commit(client, base_sha)["tree"]["sha"])
-    if not _is_anchor(made, base_sha, base_tree):
+    if not _is_begun(made, base_sha, base_tree):
         return _found_again(client, made, tree, base_sha, base_tree, branch)
     _check_base(client, changeset, base_tree)
     _make_tree(client, changeset, base_tree, tree)
@@ -64,14 +65,14 @@ def publish(
     return sha
 
 
-def _is_anchor(made: Any, base_sha: str, base_tree: str) -> bool:
-    """An empty commit on the base."""
-    return only_parent(made) == base_sha and made["tree"]["sha"] == base_tree
+def _is_begun(made: Any, base_sha: str, base_tree: str) -> bool:
+    """The base itself, or an empty commit on it."""
+    return made["sha"] == base_sha or (only_parent(made) == base_sha and made["tree"]["sha"] == base_tree)
 
 
 def _found_again(client: Client, made: Any, tree: str, base_sha: str, base_tree: str, branch: str) -> str:
     parent = only_parent(made)
-    if made["tree"]["sha"] == tree and parent and _is_anchor(commit(client, parent), base_sha, base_tree):
+    if made["tree"]["sha"] == tree and parent and _is_begun(commit(client, parent), base_sha, base_tree):
         return str(made["sha"])
     raise PolicyError(f"The branch {branch} was moved by somebody else; nothing is published.")
 

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from bot.core.errors import BugError, PolicyError
+from bot.core.errors import BadInput, BugError, PolicyError
 from bot.github.client import Client, NotFound, once, repeatable
 
 TRAILER = "Ostler-Session"
+Entries = dict[str, tuple[str, str]]
+"""Path to mode and id of a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ def anchor(client: Client, branch: str, base_sha: str, session: str, when: str) 
     message = f"Begin {branch}\n\nNothing is changed yet.\n\n{TRAILER}: {session}\n"
     sha = make_commit(client, message, base["tree"]["sha"], base_sha, OSTLER, when)
     there = make_ref(client, f"heads/{branch}", sha, lambda: head(client, branch))
-    if there != sha and sha not in _parents(commit(client, there)):
+    if there != sha and sha not in parents(commit(client, there)):
         raise PolicyError(f"The branch {branch} is there already and does not begin with the session's own commit.")
     return sha
 
@@ -77,6 +79,18 @@ def commit(client: Client, sha: str) -> Any:
     return client.get(f"git/commits/{sha}")
 
 
+def entries(client: Client, sha: str) -> Entries:
+    """All files of a commit.
+
+    Raises:
+        BadInput: GitHub does not list so many.
+    """
+    listed = client.get(f"git/trees/{commit(client, sha)['tree']['sha']}", recursive=1)
+    if listed.get("truncated"):
+        raise BadInput("The repository has more files than GitHub lists at once: do it with git.")
+    return {item["path"]: (item["mode"], item["sha"]) for item in listed["tree"] if item["type"] != "tree"}
+
+
 def make_commit(client: Client, message: str, tree: str, parent: str, author: Author, when: str) -> str:
     """A commit whose id depends on the arguments alone, so that making it again changes nothing. `when` is UTC, ISO 8601."""
     if not when:
@@ -86,11 +100,11 @@ def make_commit(client: Client, message: str, tree: str, parent: str, author: Au
     return str(repeatable(lambda: client.post("git/commits", body), clock=client.clock)["sha"])
 
 
-def _parents(made: Any) -> tuple[str, ...]:
+def parents(made: Any) -> tuple[str, ...]:
     return tuple(str(parent["sha"]) for parent in made["parents"])
 
 
 def only_parent(made: Any) -> str | None:
     """The parent of a commit that has one, else None."""
-    parents = _parents(made)
-    return parents[0] if len(parents) == 1 else None
+    found = parents(made)
+    return found[0] if len(found) == 1 else None

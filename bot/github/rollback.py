@@ -13,11 +13,9 @@ from bot.core.errors import BadInput
 from bot.core.inert import plain
 from bot.core.session import RolledBack, SessionState, session_hash
 from bot.github.client import Client, repeatable
-from bot.github.refs import OSTLER, commit, head, make_commit, make_ref, move
+from bot.github.refs import OSTLER, Entries, commit, entries, head, make_commit, make_ref, move
 
 KEPT = "ostler/rollback"
-Entries = dict[str, tuple[str, str]]
-"""Path to mode and id of a file."""
 
 
 def roll_back(client: Client, state: SessionState, point: str, when: str) -> RolledBack:
@@ -63,7 +61,7 @@ def _back(client: Client, state: SessionState, points: dict[int, str], number: i
 
 def _file(client: Client, state: SessionState, points: dict[int, str], path: str, here: str, when: str) -> RolledBack:
     """One file as it was before the session, in a new commit."""
-    now, then = _entries(client, here), _entries(client, points[0])
+    now, then = entries(client, here), entries(client, points[0])
     if path not in now and path not in then:
         raise BadInput(f"{plain(path, 200)} is no file of the branch, neither now nor before the session.")
     if now.get(path) != then.get(path):
@@ -90,7 +88,7 @@ def _revert(client: Client, state: SessionState, title: str, when: str) -> Rolle
     onto = head(client, base)
     if onto is None:
         raise BadInput(f"The branch {base} is gone: there is nothing to revert on.")
-    before, after, now = (_entries(client, sha) for sha in (state.anchor_sha, state.head_sha, onto))
+    before, after, now = (entries(client, sha) for sha in (state.anchor_sha, state.head_sha, onto))
     changed = sorted(path for path in {*before, *after} if before.get(path) != after.get(path))
     if touched := next((path for path in changed if now.get(path) not in (after.get(path), before.get(path))), ""):
         raise BadInput(f"{plain(touched, 200)} was changed again since it was merged: revert it by hand.")
@@ -106,19 +104,11 @@ def _revert(client: Client, state: SessionState, title: str, when: str) -> Rolle
     return RolledBack(branch, reverts=state.pull, link=there)
 
 
-def _entries(client: Client, sha: str) -> Entries:
-    """All files of a commit."""
-    listed = client.get(f"git/trees/{commit(client, sha)['tree']['sha']}", recursive=1)
-    if listed.get("truncated"):
-        raise BadInput("The repository has more files than GitHub lists at once: roll back with git.")
-    return {item["path"]: (item["mode"], item["sha"]) for item in listed["tree"] if item["type"] != "tree"}
-
-
 def _tree(client: Client, onto: str, wanted: dict[str, tuple[str, str] | None], now: Entries) -> str:
     """The tree of `onto` with `wanted` put in place; None takes a file out."""
-    entries = [
+    changes = [
         {"path": path, "mode": (entry or now[path])[0], "type": "blob", "sha": entry[1] if entry else None}
         for path, entry in sorted(wanted.items())
     ]
-    body = {"base_tree": commit(client, onto)["tree"]["sha"], "tree": entries}
+    body = {"base_tree": commit(client, onto)["tree"]["sha"], "tree": changes}
     return str(repeatable(lambda: client.post("git/trees", body), clock=client.clock)["sha"])

@@ -35,7 +35,8 @@ _SUBJECTS = frozenset(
 _EVENTS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "issues": (frozenset(("issue",)), frozenset(("labeled", "unlabeled", "edited"))),
     "issue_comment": (frozenset(("issue", "comment")), frozenset(("created",))),
-    "check_run": (frozenset(("check_run",)), frozenset(("requested_action",))),
+    "check_run": (frozenset(("check_run",)), frozenset(("requested_action", "completed"))),
+    "pull_request_review": (frozenset(("pull_request", "review")), frozenset(("submitted",))),
     "workflow_run": (frozenset(("workflow_run",)), frozenset(("completed",))),
     "installation": (frozenset(), frozenset(("created", "deleted", "suspend", "unsuspend"))),
     "installation_repositories": (frozenset(), frozenset(("added", "removed"))),
@@ -47,7 +48,6 @@ _UNHEARD = {
     "label": "a label asks for nothing before it is set on an issue",
     "check_suite": "its check runs and workflow runs are looked at one by one",
     "pull_request": "a pull request is looked at when something is asked for on it",
-    "pull_request_review": "a review asks for nothing",
     "pull_request_review_comment": "it is looked at with its review",
 }
 _NO_EVENT = "not an event that Ostler listens to"
@@ -85,10 +85,13 @@ class Comment:
 
 @dataclass(frozen=True, slots=True)
 class CheckRun:
+    """`pulls` are the open pull requests of the repository whose head it is about."""
+
     id: int
     external_id: str
     head_sha: str
     app_id: int
+    pulls: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +105,9 @@ class WorkflowRun:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What an event says. `issue` is 0 and `label`, `requested_action` are empty where it is not about one; `ticks` are the
-    boxes of a dashboard that an edit changed, `repositories` the names of those that the App was installed in or removed from."""
+    """What an event says. `issue` may be a pull request's number. It is 0 and `label`, `requested_action` are empty where it is
+    not about one; `ticks` are the boxes of a dashboard that an edit changed, `repositories` the names of those that the App was
+    installed in or removed from."""
 
     event: str
     action: str
@@ -178,7 +182,9 @@ def slim(delivery: Delivery) -> bytes:
         told["installation"] = {"id": delivery.installation_id}
     if delivery.repository is not None:
         told["repository"] = _fields(delivery.repository)
-    if delivery.issue:
+    if delivery.event == "pull_request_review":
+        told |= {"pull_request": {"number": delivery.issue}, "review": {}}
+    elif delivery.issue:
         told["issue"] = {"number": delivery.issue} | ({"pull_request": {}} if delivery.is_pull else {})
     if delivery.ticks:
         before, told["issue"]["body"] = texts(delivery.ticks)
@@ -188,7 +194,8 @@ def slim(delivery: Delivery) -> bytes:
     if delivery.comment is not None:
         told["comment"] = {**_fields(delivery.comment), "body": "", "user": {"login": delivery.comment.author}}
     if delivery.check_run is not None:
-        told["check_run"] = {**_fields(delivery.check_run), "app": {"id": delivery.check_run.app_id}}
+        pulls = [{"number": number} for number in delivery.check_run.pulls]
+        told["check_run"] = {**_fields(delivery.check_run), "app": {"id": delivery.check_run.app_id}, "pull_requests": pulls}
         told["requested_action"] = {"identifier": delivery.requested_action}
     if delivery.workflow_run is not None:
         told["workflow_run"] = _fields(delivery.workflow_run)
@@ -203,7 +210,8 @@ def _fields(part: Any) -> dict[str, Any]:
 
 def _delivery(event: str, action: str, payload: dict[str, Any]) -> Delivery:
     sender = _take(payload, "sender", dict)
-    issue = _take(payload, "issue", dict) if "issue" in payload else None
+    subject = "pull_request" if event == "pull_request_review" else "issue"
+    issue = _take(payload, subject, dict) if subject in payload else None
     asked = payload.get("requested_action") if event == "check_run" else None
     return Delivery(
         event,
@@ -212,7 +220,7 @@ def _delivery(event: str, action: str, payload: dict[str, Any]) -> Delivery:
         _take(_take(payload, "installation", dict), "id", int) if "installation" in payload else 0,
         None if event in _WITHOUT_REPOSITORY else _repository(_take(payload, "repository", dict)),
         _take(issue, "number", int) if issue is not None else 0,
-        issue is not None and "pull_request" in issue,
+        subject == "pull_request" or (issue is not None and "pull_request" in issue),
         _take(_take(payload, "label", dict), "name", str) if action in ("labeled", "unlabeled") else "",
         _comment(_take(payload, "comment", dict)) if event == "issue_comment" else None,
         _check_run(_take(payload, "check_run", dict)) if event == "check_run" else None,
@@ -252,9 +260,13 @@ def _comment(part: dict[str, Any]) -> Comment:
 
 def _check_run(part: dict[str, Any]) -> CheckRun:
     app = _take(part, "app", dict)
-    external = part.get("external_id")
+    external, pulls = part.get("external_id"), part.get("pull_requests")
     return CheckRun(
-        _take(part, "id", int), external if isinstance(external, str) else "", _take(part, "head_sha", str), _take(app, "id", int)
+        _take(part, "id", int),
+        external if isinstance(external, str) else "",
+        _take(part, "head_sha", str),
+        _take(app, "id", int),
+        tuple(_take(_take({"it": one}, "it", dict), "number", int) for one in (pulls if isinstance(pulls, list) else ())),
     )
 
 

@@ -109,6 +109,7 @@ def _values(run: Run, stage: Stage, diff: Diff) -> dict[str, Any]:
     return {
         "nonce": run.request.nonce,
         "ticket": run.request.ticket,
+        "follow": run.request.follow,
         "settings": run.request.settings,
         "workspace": run.workspace,
         "documents": run.documents,

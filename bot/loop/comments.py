@@ -6,6 +6,7 @@ The templates hold the words. What a model or an issue said gets into them only 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,7 @@ from bot.core.auditing import CRITERION
 from bot.core.board import MARK, PAUSE, Board, Box
 from bot.core.cheats import yielding
 from bot.core.errors import BugError
+from bot.core.follow_up import Became, Cause, cause_of
 from bot.core.forecast import level
 from bot.core.inert import code, code_cell, inert, inert_cell, inert_line, plain
 from bot.core.machines import PhaseState, RunState
@@ -43,6 +45,7 @@ MOST = 60_000
 """Characters of one text; GitHub refuses a comment of more than 65,536."""
 TITLE = 120
 """Characters of a pull request's title; GitHub allows 256."""
+FOLLOWED: Mapping[Cause, str] = {"review": "review", "fix": "fix", "fix-ci": "fix of checks", "checks": "fix of checks"}
 WORDS = {"line": 600, "cell": 300, "block": 8_000}
 """Characters that are shown of one text of others."""
 
@@ -117,6 +120,7 @@ def pull_body(run: Run, state: SessionState, *, job_url: str, one_machine: bool 
         state=state,
         files=files,
         owned=[file for file in files if file["owner"]],
+        followed=run.request.ticket.title,
         sandbox=sandbox,
         held=sum(probe.ok for probe in sandbox.probes) if sandbox else 0,
         probes=tuple(dict.fromkeys(probe.name for probe in sandbox.probes)) if sandbox else (),
@@ -198,6 +202,11 @@ def help_reply() -> str:
 def refusal(text: str) -> str:
     """One line to somebody whose command is not carried out."""
     return _posted("refusal", text=text)
+
+
+def thread_answer(outcome: Became, refused: str, head: str) -> str:
+    """The answer in a thread of a review, after the follow-up whose commit is `head`."""
+    return _posted("thread", outcome=outcome, refused=refused, head=head[:12])
 
 
 def rolled_back(found: RolledBack) -> str:
@@ -317,8 +326,7 @@ def _said(state: SessionState) -> str:
 
 def _headline(state: SessionState, seconds: float | None, *, mention: bool = True) -> str:
     """`Finished @alice's task in 3m 12s`, or what it waits for, or that it stopped. The requester is the only one mentioned."""
-    known = _LOGIN.fullmatch(state.requested_by)
-    who = f"@{state.requested_by}'s task" if known and mention else f"{code(state.requested_by, 60)}'s task"
+    who = _whose(state, mention=mention)
     took = _span(seconds) if seconds is not None else ""
     if approval_waits(state):
         return f"{who} waits for approval of plan `{short(state.plan_digest)}`"
@@ -329,6 +337,15 @@ def _headline(state: SessionState, seconds: float | None, *, mention: bool = Tru
     if state.run_state == RunState.DONE_SUCCESS:
         return f"Finished {who}{f' in {took}' if took else ''}{'' if state.pull else ': nothing to change'}"
     return f"Stopped {who}{f' after {took}' if took else ''}"
+
+
+def _whose(state: SessionState, *, mention: bool) -> str:
+    """`@alice's task`, or what of hers a follow-up goes by."""
+    if state.follow and not state.follow_by:
+        return "the failed checks"
+    what = FOLLOWED[cause_of(state.follow)] if state.follow else "task"
+    by = state.follow_by or state.requested_by
+    return f"@{by}'s {what}" if mention and _LOGIN.fullmatch(by) else f"{code(by, 60)}'s {what}"
 
 
 def _span(seconds: float) -> str:

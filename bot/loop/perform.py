@@ -117,7 +117,9 @@ class Rooms:
             return RoomFailed(type(effect).__name__, "environment", str(error))
 
     def _prepare(self, run: Run, effect: PrepareWorkspace) -> WorkspaceReady:
-        return self.place.prepare(effect.base_sha, run.request.ticket, run.request.settings)
+        follow = run.request.follow
+        changed = follow.changed if follow else ()
+        return self.place.prepare(effect.base_sha, run.request.ticket, run.request.settings, changed)
 
     def _baseline(self, run: Run, effect: RunBaseline) -> BaselineRan:
         began = time.monotonic()

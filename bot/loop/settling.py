@@ -28,13 +28,13 @@ def show(
 ) -> None:
     """Put `state` on the check run of the session's head, and its label on the issue. Done twice it is done once.
 
-    `app_id` is the App that `client` is. The check run of the branch's first commit ends when the result has one of its own.
+    `app_id` is the App that `client` is. The check runs of the commits that it began on end when the result has one of its own.
     """
     seen = view(state)
     text = seal(state) if seal else ""
     summary = check_summary(state, report, job_url=details_url)
     actions = tuple(checks.Action(b.label, b.description, b.identifier) for b in seen.buttons) if buttons else ()
-    heads = [head for head in (state.anchor_sha, state.head_sha) if head]
+    heads = list(dict.fromkeys(head for head in (state.anchor_sha, state.from_sha, state.head_sha) if head))
     for head in heads:
         last = head == heads[-1]
         checks.put(
@@ -56,16 +56,17 @@ def show(
 
 
 def recover(
-    client: Client, keys: Sequence[Key], *, app_id: int, repo_id: int, issue: int, session: str = ""
+    client: Client, keys: Sequence[Key], *, app_id: int, repo_id: int, issue: int, session: str = "", branch: str = ""
 ) -> SessionState | None:
-    """The newest state of the issue's sessions, or of `session`, from the check runs on their branches; None where there is none.
+    """The newest state of the issue's sessions, or of `session` or the one of `branch`, from the check runs on their branches;
+    None where there is none.
 
     Raises:
         PolicyError: two states claim the same place: somebody replayed or forged one.
     """
     found = []
     for name, head in refs.matching(client, branch_prefix(issue)):
-        if session and not is_branch_of(name, issue, session):
+        if (session and not is_branch_of(name, issue, session)) or branch not in ("", name):
             continue
         stated = checks.read_states(client, lineage(client, head), app_id)
         for id_ in {seen.session for seen in stated if is_branch_of(name, issue, seen.session)}:
@@ -86,7 +87,7 @@ def lineage(client: Client, head: str) -> Iterator[str]:
         made = refs.commit(client, sha)
         if str(made["message"]).startswith("Begin ostler/"):
             return
-        sha = refs.only_parent(made)
+        sha = next(iter(refs.parents(made)), None)  # of what people merged into it, the branch's own side
 
 
 def anchor_of(client: Client, branch: str) -> str:

@@ -8,28 +8,30 @@ from __future__ import annotations
 
 from bot.core.budget import dollars
 from bot.core.errors import SetupError
+from bot.core.following import LATER, NONE_FAILED, places, why_not
 from bot.core.queue import Priority
 from bot.core.session import CHECK_NAME, STOP_LABEL, SessionState
 from bot.core.settling import waits_for_money
-from bot.core.triggers import ANSWERED, Asked, Intent, Refusal, Verb, commanded, edited_since, may_write, raised_before
+from bot.core.triggers import ANSWERED, FOLLOWS, Asked, Intent, Refusal, Verb, commanded, edited_since, may_write, raised_before
 from bot.github import actions, comments, facts
 from bot.github.client import Client, Conflict
+from bot.github.following import failing, pull
 from bot.github.rollback import roll_back
 from bot.github.webhook import Delivery
 from bot.loop.comments import help_reply, refusal, rolled_back, status_reply
 from bot.store.runs import Row
 from bot.telemetry import Asked as AskedFact
-from bot.web import allowances, starting
+from bot.web import allowances, following, starting
 from bot.web.moves import approved, raised, retried, stopped
 from bot.web.office import Office, Place
 
 
-def comment(office: Office, place: Place, issue: int, comment_id: int) -> None:
-    """Do what the comment asks for, if it asks for anything and its author may."""
-    client = office.access.client(place.name, place.installation)
-    asked = facts.asked(client, issue, comment_id)
+def comment(office: Office, place: Place, number: int, comment_id: int, *, is_pull: bool = False) -> None:
+    """Do what the comment on an issue or pull request asks for, if it asks for anything and its author may."""
+    asked = facts.asked(office.access.client(place.name, place.installation), (number,), comment_id)
     if asked is not None:
-        _ask(office, place, client, issue, asked, f"reply-{comment_id}", comment_id)
+        row = following.row_of(office, place, number) if is_pull else starting.current(office, place, number)
+        _ask(office, place, row, number, asked, f"reply-{comment_id}")
 
 
 def button(office: Office, place: Place, delivery: Delivery) -> None:
@@ -45,7 +47,8 @@ def button(office: Office, place: Place, delivery: Delivery) -> None:
         return
     client = office.access.client(place.name, place.installation)
     who = facts.actor(client, {"login": delivery.sender.login, "id": delivery.sender.id, "type": delivery.sender.type})
-    _ask(office, place, client, row.issue, Asked(*words, who), f"reply-{CHECK_NAME}-{pressed.id}", 0)
+    latest = starting.current(office, place, row.issue)
+    _ask(office, place, latest, row.issue, Asked(*words, who), f"reply-{CHECK_NAME}-{pressed.id}")
 
 
 def ticked(office: Office, place: Place, session: str, seq: int, asked: Asked) -> None:
@@ -55,8 +58,7 @@ def ticked(office: Office, place: Place, session: str, seq: int, asked: Asked) -
         return
     newest = starting.current(office, place, row.issue)
     if newest is not None and newest.id == session:
-        client = office.access.client(place.name, place.installation)
-        _ask(office, place, client, row.issue, asked, f"reply-box-{seq}", 0)
+        _ask(office, place, newest, row.issue, asked, f"reply-box-{seq}")
 
 
 def read_button(identifier: str) -> tuple[Verb, str] | None:
@@ -64,7 +66,9 @@ def read_button(identifier: str) -> tuple[Verb, str] | None:
     verb, _, argument = identifier.partition("-")
     if verb == "approve" and argument:
         return "approve", argument
-    found: dict[str, tuple[Verb, str]] = {"stop": ("stop", ""), "retry": ("retry", ""), "budget": ("budget", "+2 by the button")}
+    found: dict[str, tuple[Verb, str]] = {
+        "stop": ("stop", ""), "retry": ("retry", ""), "budget": ("budget", "+2 by the button"), "fix-ci": ("fix-ci", ""),
+    }  # fmt: skip
     return found.get(identifier)
 
 
@@ -74,7 +78,7 @@ def stop_label(office: Office, place: Place, issue: int) -> None:
     row = starting.current(office, place, issue)
     if row is None or row.state.standing == "over":
         return
-    by = facts.stopped(client, issue, row.state.issued_at)
+    by = facts.stopped(client, places(row.state), row.state.issued_at)
     if by is None:
         return
     _stop(office, row, f"{by}, with the label {STOP_LABEL}")
@@ -90,33 +94,42 @@ def _found(office: Office, place: Place, session: str) -> Row | None:
     return starting.adopt(office, place, state, "", Priority.NORMAL) if state else None
 
 
-def _ask(office: Office, place: Place, client: Client, issue: int, asked: Asked, kind: str, comment_id: int) -> None:
-    row = starting.current(office, place, issue)
+def _ask(office: Office, place: Place, row: Row | None, issue: int, asked: Asked, kind: str) -> None:
+    client = office.access.client(place.name, place.installation)
     state = row.state if row else None
-    said = _said(office, client, issue, asked, state)
+    said = _said(office, client, asked, state)
     outcome = "done" if isinstance(said, Intent) else said.why
     office.telemetry.tell(AskedFact(asked.verb, place.name, issue, asked.actor.login, outcome))
     if isinstance(said, Refusal):
         if said.say:
             _reply(office, client, issue, kind, state, refusal(said.say))
         return
-    if comment_id:
-        comments.react(client, "eyes", comment=comment_id)
+    if asked.comment:
+        comments.react(client, "eyes", comment=asked.comment)
     if answer := _answer(office, client, issue, kind, state, said):
         _reply(office, client, issue, kind, state, answer)
     if row is not None and said.verb not in ANSWERED:
-        _move(office, row, said)
+        _move(office, row, said, asked)
 
 
-def _said(office: Office, client: Client, issue: int, asked: Asked, state: SessionState | None) -> Intent | Refusal:
+def _said(office: Office, client: Client, asked: Asked, state: SessionState | None) -> Intent | Refusal:
     if _done_before(asked, state):
         return Refusal("done already")
-    approves = asked.verb == "approve" and state is not None
-    edited = approves and edited_since(facts.issue(client, issue), state.session if state else "")
+    approves = asked.verb == "approve" and state is not None and not state.follow
+    edited = approves and edited_since(facts.issue(client, state.issue), state.session) if state else False
     said = commanded(asked, state, edited=edited)
+    if isinstance(said, Intent) and said.verb in FOLLOWS and state and (why := _why_not(client, state, said.verb)):
+        return Refusal(why, why)
     if isinstance(said, Intent) and said.amount and state and (why := allowances.over(office, state, said.amount)):
         return Refusal("a shared cap is in the way", why)
     return said
+
+
+def _why_not(client: Client, state: SessionState, verb: Verb) -> str:
+    """Why nothing can be followed on the session's pull request now."""
+    on = pull(client, state.pull)
+    none = verb == "fix-ci" and state.standing == "over" and not failing(client, on, state.session)
+    return why_not(state, on) or (NONE_FAILED if none else "")
 
 
 def _answer(office: Office, client: Client, issue: int, kind: str, state: SessionState | None, said: Intent) -> str:
@@ -129,6 +142,8 @@ def _answer(office: Office, client: Client, issue: int, kind: str, state: Sessio
         if comments.find(client, issue, kind, state.session, office.access.bot):
             return ""  # a delivery that comes again moves nothing again
         return rolled_back(roll_back(client, state, said.point, office.at))
+    if said.verb in FOLLOWS and state is not None and state.standing != "over":
+        return refusal(LATER)
     if said.amount and state is not None and not waits_for_money(state):
         return refusal(f"The next workflow run has {dollars(said.amount)} more to spend.")
     return ""
@@ -138,6 +153,8 @@ def _done_before(asked: Asked, state: SessionState | None) -> bool:
     """A delivery that is worked on twice: silence, not a refusal of what was just done."""
     if state is None or not may_write(asked.actor) or asked.edited:
         return False
+    if asked.verb in FOLLOWS:
+        return state.standing != "over" if not asked.comment else state.follow.endswith(f" {asked.verb}-{asked.comment}")
     if asked.verb == "approve":
         wanted = state.approved_digest
         return bool(wanted and asked.argument and wanted.startswith(asked.argument) and state.plan_digest == wanted)
@@ -146,9 +163,15 @@ def _done_before(asked: Asked, state: SessionState | None) -> bool:
     return asked.verb == "retry" and state.standing == "working"
 
 
-def _move(office: Office, row: Row, said: Intent) -> None:
+def _move(office: Office, row: Row, said: Intent, asked: Asked) -> None:
     if said.verb == "stop":
         _stop(office, row, said.by)
+        return
+    if said.verb in FOLLOWS:
+        if asked.comment:
+            following.follow(office, row)
+        else:
+            following.mend_checks(office, row, asked.actor)
         return
     if said.verb == "approve":
         office.change(

@@ -20,7 +20,7 @@ from bot.core.board import BOARD_LABEL
 from bot.core.errors import BadInput, PolicyError
 from bot.core.session import LABEL, STOP_LABEL
 from bot.core.triggers import command
-from bot.github.webhook import MAX_BYTES, NO_ACTION, Delivery, ignored, parse, slim, verify
+from bot.github.webhook import MAX_BYTES, NO_ACTION, CheckRun, Delivery, ignored, parse, slim, verify
 from bot.store.inbox import MOST, Arrived
 from bot.telemetry import Delivered
 from bot.web.office import Office
@@ -164,17 +164,27 @@ def unasked(delivery: Delivery, app_id: int) -> str:
             fits, other = bool(delivery.ticks), "no box of a dashboard was ticked"
         case "issue_comment", "created":
             said = delivery.comment.body if delivery.comment else ""
-            fits, other = not delivery.is_pull and command(said) is not None, "it is no command on an issue"
+            fits, other = command(said) is not None, "it is no command"
+        case "pull_request_review", "submitted":
+            fits, other = True, ""
+        case "check_run", "completed":
+            return "" if _on_pull(delivery.check_run, app_id) else "it is on no pull request, or Ostler's own"
         case "check_run", "requested_action":
             fits, other = delivery.check_run is not None and delivery.check_run.app_id == app_id, "the check run is another App's"
         case "workflow_run", "completed":
             return ""
-        case ("installation", "created" | "deleted" | "suspend" | "unsuspend"):
-            return ""
-        case ("installation_repositories", "added" | "removed"):
+        case ("installation", "created" | "deleted" | "suspend" | "unsuspend") | (
+            "installation_repositories",
+            "added" | "removed",
+        ):
             return ""
         case _:
             return NO_ACTION
     if not fits:
         return other
     return "" if delivery.sender.type == "User" else "only people ask for something"
+
+
+def _on_pull(check: CheckRun | None, app_id: int) -> bool:
+    """Whether it is somebody else's word about a pull request."""
+    return check is not None and bool(check.pulls) and check.app_id != app_id

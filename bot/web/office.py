@@ -159,11 +159,11 @@ class Office:
     def page(self, session: str) -> str:
         return f"{self.settings.public_url}/runs/{session}?key={self.page_key(session)}"
 
-    def recover(self, place: Place, issue: int, session: str = "") -> SessionState | None:
+    def recover(self, place: Place, issue: int, session: str = "", branch: str = "") -> SessionState | None:
         """The newest state of the issue's sessions, or of this one, that GitHub holds with our signature."""
         client = self.access.client(place.name, place.installation)
-        keys = [self.key]
-        return settling.recover(client, keys, app_id=self.access.app_id, repo_id=place.id, issue=issue, session=session)
+        keys, app_id = [self.key], self.access.app_id
+        return settling.recover(client, keys, app_id=app_id, repo_id=place.id, issue=issue, session=session, branch=branch)
 
     def right(self, session: str) -> AbstractContextManager[None]:
         """The right to change what GitHub shows of a session: one thread of all processes has it at a time."""

@@ -14,11 +14,11 @@ from typing import Any
 
 from bot.core.board import BOARD_LABEL
 from bot.core.errors import OstlerError
-from bot.core.session import LABEL, STOP_LABEL
+from bot.core.session import LABEL, STOP_LABEL, issue_of
 from bot.core.triggers import moment
 from bot.github.client import NotFound
 from bot.telemetry import Swept, Trouble
-from bot.web import allowances, asking, dashboard, starting
+from bot.web import allowances, asking, dashboard, following, starting
 from bot.web.office import Office, Place
 
 REMEMBERED = 7 * 86_400.0
@@ -103,6 +103,31 @@ def _repository(office: Office, place: Place, count: Count) -> Iterator[None]:
         except OstlerError as error:
             count.failed += 1
             _tell(office, f"sweep of {place.name}#{item['number']}", error)
+        yield
+    yield from _pulls(office, place, count)
+
+
+def _pulls(office: Office, place: Place, count: Count) -> Iterator[None]:
+    """The open pull requests of sessions: what was said there."""
+    client = office.access.client(place.name, place.installation)
+    try:
+        found = [item for item in client.pages("pulls", state="open") if issue_of(item["head"]["ref"])]
+    except OstlerError as error:
+        count.failed += 1
+        _tell(office, f"sweep of {place.name}", error)
+        return
+    for item in found:
+        number, changed = int(item["number"]), str(item["updated_at"])
+        if office.seen.get((place.id, number)) == changed:
+            continue
+        try:
+            known = following.look(office, place, number)
+        except OstlerError as error:
+            count.failed += 1
+            _tell(office, f"sweep of {place.name}#{number}", error)
+        else:
+            if known and moment(changed).timestamp() < office.clock() - SETTLED:
+                office.seen[place.id, number] = changed
         yield
 
 

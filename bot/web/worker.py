@@ -20,7 +20,7 @@ from bot.store.boards import Drawn
 from bot.store.inbox import Pending
 from bot.store.runs import Row
 from bot.telemetry import Handled, Trouble
-from bot.web import asking, dashboard, starting, working
+from bot.web import asking, dashboard, following, starting, working
 from bot.web.moves import given_up
 from bot.web.office import Office, Place
 from bot.web.sweep import look, sweep
@@ -174,11 +174,17 @@ class Worker:
         elif delivery.event == "issues" and delivery.ticks:
             dashboard.ticked(office, place, delivery)
         elif delivery.event == "issue_comment" and delivery.comment is not None:
-            asking.comment(office, place, delivery.issue, delivery.comment.id)
-        elif delivery.event == "check_run":
+            asking.comment(office, place, delivery.issue, delivery.comment.id, is_pull=delivery.is_pull)
+        elif delivery.event == "pull_request_review":
+            following.look(office, place, delivery.issue)
+        elif delivery.event == "check_run" and delivery.action == "requested_action":
             asking.button(office, place, delivery)
+        elif delivery.check_run is not None:
+            for number in delivery.check_run.pulls:
+                following.look(office, place, number)
         elif delivery.workflow_run is not None and (row := office.runs.of_workflow_run(place.id, delivery.workflow_run.id)):
             office.queue.at_once(row.id)
+            following.follow(office, row)
 
     def _draw(self, drawn: Drawn) -> None:
         """A dashboard that can't be drawn is told of and tried again when its lease ends; no session waits for it."""

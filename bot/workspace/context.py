@@ -31,9 +31,9 @@ def listing(files: Sequence[str]) -> str:
     return "\n".join(sorted(shown)) + ("\n…" if len(files) > len(shown) else "")
 
 
-def guide(worktree: Worktree, commit: str) -> Excerpt | None:
-    """The repository's guide for contributors, from `commit`: a change under review cannot rewrite it."""
-    for name in GUIDES:
+def guide(worktree: Worktree, commit: str, changed: Sequence[str] = ()) -> Excerpt | None:
+    """The repository's guide for contributors, from `commit`, none of `changed`: a change under review cannot rewrite it."""
+    for name in (name for name in GUIDES if name not in changed):
         if text := decoded(worktree.read(commit, name)):
             return Excerpt(name, text[:MAX_GUIDE], "it is the guide for contributors")
     return None

@@ -12,8 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from bot.core.changeset import decoded
 from bot.core.errors import BadInput, SetupError
+from bot.core.follow_up import SUGGESTION, suggested
 from bot.core.reports import FixerReport, Ran
+from bot.workspace.files import Beneath
 from bot.workspace.git import Worktree
 from bot.workspace.merging import revert
 from bot.workspace.sandbox import Sandbox, own_interpreter
@@ -188,6 +191,21 @@ def _revert(bench: Bench, args: tuple[str, ...]) -> Outcome:
     return Outcome(command, 1, 0, f"reverted {args[0]}")
 
 
+def _suggestion(bench: Bench, args: tuple[str, ...]) -> Outcome:
+    path, lines, text = args
+    first, _, last = lines.partition("-")
+    files, command = Beneath(bench.worktree.tree), (SUGGESTION, path, lines)
+    try:
+        old = decoded(files.read(path))
+    except BadInput as error:
+        return Outcome(command, 1, 1, f"{path} is not there: {error}")
+    new = suggested(old, int(first), int(last or first), text) if old is not None else None
+    if new is None:
+        return Outcome(command, 1, 1, f"{path} has no lines {lines}, or is no text")
+    files.write(path, new.encode())
+    return Outcome(command, 1, 0, f"{path}:{lines} as suggested")
+
+
 def _parts(files: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     for at in range(0, len(files), PER_CALL):
         yield files[at : at + PER_CALL]
@@ -206,4 +224,5 @@ FIXERS: dict[str, Fixer] = {
     "pyupgrade": Fixer("pyupgrade", "syntax older than a given Python", _pyupgrade),
     "codespell": Fixer("codespell -w", "misspelled words with one correction", _codespell),
     "revert": Fixer("git revert", "taking one commit back", _revert),
+    SUGGESTION: Fixer("suggestion", "lines that a review suggests word by word", _suggestion),
 }

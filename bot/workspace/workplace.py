@@ -104,8 +104,9 @@ class Workplace:
 
     # --- beginning ---
 
-    def prepare(self, base: str, ticket: Ticket, settings: Settings) -> WorkspaceReady:
-        """A fresh worktree of `base`, the probed sandbox, and what there is to know about the repository."""
+    def prepare(self, base: str, ticket: Ticket, settings: Settings, changed: Sequence[str] = ()) -> WorkspaceReady:
+        """A fresh worktree of `base`, the probed sandbox, and what there is to know about the repository. Of files
+        that are `changed` since a person could review them no guide is taken."""
         for name in INNER:
             shutil.rmtree(self._folder / name, ignore_errors=True)
         self._worktree = worktree = Worktree.create(self._folder, self._checkout, base)
@@ -118,7 +119,7 @@ class Workplace:
             profile=self._detected(settings).profile if sandbox.full else _unknown(sandbox),
             sandbox=sandbox,
             listing=listing(files),
-            guide=guide(worktree, base),
+            guide=guide(worktree, base, changed),
             excerpts=excerpts(worktree, base, files, ticket),
         )
 

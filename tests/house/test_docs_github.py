@@ -16,7 +16,7 @@ from bot.core.board import BOARD_LABEL
 from bot.core.budget import Usage, cost, dollars
 from bot.core.jobs import Job
 from bot.core.session import LABEL, STATE_LABELS, STOP_LABEL, SessionState
-from bot.core.settling import ADD, MAX_RESTARTS, RETRY, STOP
+from bot.core.settling import ADD, FIX, MAX_RESTARTS, RETRY, STOP
 from bot.core.strategy import Settings as RunSettings
 from bot.core.strategy import compile_strategy
 from bot.core.ticket import freeze
@@ -146,7 +146,7 @@ def test_commands_on_an_issue_are_those_that_are_understood() -> None:
     assert {verb for verb, who in said.items() if who == "everybody"} == set(OPEN_TO_ALL)
     labels = {row[0].removeprefix("label ").strip("`"): row[1] for row in found if row[0].startswith("label ")}
     assert labels.keys() == {LABEL, STOP_LABEL, BOARD_LABEL}
-    assert all(f"**{button.label}**" in part(README, "## On an issue") for button in (ADD, STOP, RETRY))
+    assert all(f"**{button.label}**" in part(README, "## On an issue") for button in (ADD, FIX, STOP, RETRY))
 
 
 def test_state_labels_are_those_that_are_set() -> None:

@@ -40,7 +40,10 @@ class Holds:
 MODEL, STATE = "ostler-model", "ostler-state"
 TABLE = {
     "gate": Holds(
-        READ | {"issues": "read", "checks": "read", "actions": "read", "id-token": "write"}, STATE_KEY, STATE, token=True
+        READ | {"issues": "read", "pull-requests": "read", "checks": "read", "actions": "read", "id-token": "write"},
+        STATE_KEY,
+        STATE,
+        token=True,
     ),
     "plan": Holds(READ, KEYS, MODEL, checkout=True, minutes=30),
     "post": Holds({"contents": "write", "issues": "write", "checks": "write"}, token=True),
@@ -50,15 +53,18 @@ TABLE = {
     "confirm": Holds(READ, checkout=True, minutes=15),
     "publish": Holds({"contents": "write", "pull-requests": "write", "issues": "write"}, token=True),
     "conclude": Holds(
-        READ | {"issues": "write", "checks": "write", "actions": "write", "id-token": "write"}, STATE_KEY, STATE, token=True
+        READ | {"issues": "write", "pull-requests": "read", "checks": "write", "actions": "write", "id-token": "write"},
+        STATE_KEY,
+        STATE,
+        token=True,
     ),
 }
 ALONE = dict.fromkeys(("contents", "pull-requests", "issues", "checks", "actions"), "write")
 GRANTED: Mapping[str, Mapping[str, Mapping[str, str]]] = {
     ".github/workflows/ci.yml": {"test": READ},
-    STANDALONE: {"improve": ALONE | {"id-token": "write"}},
+    STANDALONE: {"improve": ALONE | {"id-token": "write"}, "review": {"actions": "write"}},
     "docs/workflows/app.yml": {"improve": ALONE | {"id-token": "write"}},
-    SIMPLE: {"improve": ALONE},
+    SIMPLE: {"improve": ALONE, "review": {"actions": "write"}},
 }
 """What the jobs of the other workflow files may hold."""
 UNTRUSTED = ("plan", "build", "prove", "audit", "confirm")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bot.core.errors import BadInput, SetupError
+from bot.core.follow_up import FollowUp, Suggestion
 from bot.core.triage_fixers import fixers_for
 from bot.workspace.fixers import run_fixer
 from bot.workspace.git import Checkout, Worktree
@@ -144,3 +145,26 @@ def test_bad_words_are_refused(tmp_path: Path, box: Sandbox) -> None:
     ):
         with pytest.raises(BadInput):
             run_fixer(name, args, work, box)
+
+
+def test_suggestions_are_written_word_by_word_where_their_lines_are(tmp_path: Path, box: Sandbox) -> None:
+    root, work = make(tmp_path, {"a.txt": "1\n2\n3\n4\n", "b.txt": "1\r\n2"})
+    suggestions = (
+        Suggestion(1, "a.txt", 1, 1, "one\nand a half\n"),
+        Suggestion(2, "a.txt", 3, 4, ""),
+        Suggestion(3, "b.txt", 2, 2, "two\n"),
+        Suggestion(4, "b.txt", 3, 3, "three\n"),
+        Suggestion(5, "c.txt", 1, 1, "none\n"),
+    )
+    calls = FollowUp("2026-11-29T05:00:00Z review-1", "ada", 57, suggestions).calls
+    reports = [run_fixer(call.name, call.args, work, box, at=str(root)) for call in calls]
+    assert [(report.command[1:], report.after, report.files_changed) for report in reports] == [
+        (("a.txt", "3-4"), 0, ("a.txt",)),
+        (("a.txt", "1"), 0, ("a.txt",)),
+        (("b.txt", "3"), 1, ()),
+        (("b.txt", "2"), 0, ("b.txt",)),
+        (("c.txt", "1"), 1, ()),
+    ]
+    assert (work.tree / "a.txt").read_bytes() == b"one\nand a half\n2\n"
+    assert (work.tree / "b.txt").read_bytes() == b"1\r\ntwo"
+    assert not (work.tree / "c.txt").exists()

@@ -158,12 +158,12 @@ def test_a_pull_request_is_no_issue(world: World) -> None:
 def test_what_a_comment_asks_for(world: World) -> None:
     mona = Actor("mona", 7, "User", "write")
     first, second = world.comment("/ostler approve 3f9a1c2b\nthanks"), world.comment("/ostler stop", 30, edited=31)
-    assert facts.asked(world.client, 42, first) == Asked("approve", "3f9a1c2b", mona, comment=first)
-    assert facts.asked(world.client, 42, second) == Asked("stop", "", mona, edited=True, comment=second)
-    assert facts.asked(world.client, 42, world.comment("please /ostler stop")) is None
-    assert facts.asked(world.client, 41, world.comment("/ostler stop")) is None
-    assert facts.asked(world.client, 2, world.comment("/ostler stop")) is None
-    assert facts.asked(world.client, 42, 9999) is None
+    assert facts.asked(world.client, [42], first) == Asked("approve", "3f9a1c2b", mona, comment=first, place=42, at=at(30))
+    assert facts.asked(world.client, [42], second) == Asked("stop", "", mona, edited=True, comment=second, place=42, at=at(30))
+    assert facts.asked(world.client, [42], world.comment("please /ostler stop")) is None
+    assert facts.asked(world.client, [41], world.comment("/ostler stop")) is None
+    assert facts.asked(world.client, [2], world.comment("/ostler stop")) is None
+    assert facts.asked(world.client, [42], 9999) is None
 
 
 def test_nobody_stopped(world: World) -> None:
@@ -174,16 +174,16 @@ def test_nobody_stopped(world: World) -> None:
     world.comment("/ostler stop", 30, user={"login": "stranger", "id": 3, "type": "User"})
     world.permission("robot%5Bbot%5D", ROBOT, "write")
     world.comment("/ostler stop", 30, user=ROBOT)
-    assert facts.stopped(world.client, 42, at(20)) is None
+    assert facts.stopped(world.client, [42], at(20)) is None
 
 
 def test_somebody_stopped(world: World) -> None:
     world.comment("/ostler stop", 20)
-    assert facts.stopped(world.client, 42, at(20)) == "mona"
-    assert facts.stopped(world.client, 42, at(21)) is None
+    assert facts.stopped(world.client, [42], at(20)) == "mona"
+    assert facts.stopped(world.client, [42], at(21)) is None
     world.issue["labels"] = ["ostler", "ostler:stop"]
-    assert facts.stopped(world.client, 42, at(21)) == "somebody"
+    assert facts.stopped(world.client, [42], at(21)) == "somebody"
     world.event(22, "labeled", {"login": "triager", "id": 5, "type": "User"}, label="ostler:stop")
-    assert facts.stopped(world.client, 42, at(21)) == "triager"
+    assert facts.stopped(world.client, [42], at(21)) == "triager"
     world.events[-1]["actor"] = None
-    assert facts.stopped(world.client, 42, at(21)) == "somebody"
+    assert facts.stopped(world.client, [42], at(21)) == "somebody"

@@ -33,11 +33,12 @@ COMMENT = {
     "created_at": "2026-11-21T10:00:00Z",
     "updated_at": "2026-11-21T10:00:00Z",
 }
-CHECK = {"id": 4, "external_id": "issue-42-x", "head_sha": "a" * 40, "app": {"id": 77}}
+CHECK = {"id": 4, "external_id": "issue-42-x", "head_sha": "a" * 40, "app": {"id": 77}, "pull_requests": [{"number": 57}]}
 PAYLOADS: dict[str, dict[str, Any]] = {
     "issues": {"action": "labeled", "issue": ISSUE, "label": {"name": "ostler"}, **COMMON},
     "issue_comment": {"action": "created", "issue": {**ISSUE, "pull_request": {}}, "comment": COMMENT, **COMMON},
     "check_run": {"action": "requested_action", "check_run": CHECK, "requested_action": {"identifier": "approve"}, **COMMON},
+    "pull_request_review": {"action": "submitted", "review": {"id": 8}, "pull_request": {"number": 57}, **COMMON},
     "workflow_run": {"action": "completed", "workflow_run": {"id": 6, "status": "completed", "conclusion": "success"}, **COMMON},
     "installation_repositories": {
         "action": "added",
@@ -114,7 +115,8 @@ def test_no_secret_lets_nobody_in(secrets: list[str]) -> None:
 
 
 def test_what_a_delivery_says() -> None:
-    labelled, comment, pressed, ended, added, installed = (parse(event, raw_of(event)) for event in PAYLOADS)
+    labelled, comment, pressed, reviewed, ended, added, installed = (parse(event, raw_of(event)) for event in PAYLOADS)
+    assert labelled is not None
     assert (labelled.action, labelled.issue, labelled.label, labelled.installation_id) == ("labeled", 42, "ostler", 5)
     assert labelled.repository is not None
     assert (labelled.repository.full_name, labelled.repository.id, labelled.sender.login) == ("octo/stable", 9, "mona")
@@ -122,6 +124,10 @@ def test_what_a_delivery_says() -> None:
     assert (comment.comment.id, comment.comment.author, comment.is_pull) == (3, "mona", True)
     assert pressed.check_run is not None
     assert (pressed.check_run.app_id, pressed.check_run.external_id, pressed.requested_action) == (77, "issue-42-x", "approve")
+    assert pressed.check_run.pulls == (57,)
+    assert reviewed is not None
+    assert (reviewed.issue, reviewed.is_pull, reviewed.action) == (57, True, "submitted")
+    assert ended is not None
     assert ended.workflow_run is not None
     assert (ended.workflow_run.id, ended.workflow_run.conclusion) == (6, "success")
     assert (added.repository, added.repositories) == (None, ("octo/stable",))

@@ -341,6 +341,7 @@ def test_one_job_does_it_all(tmp_path: Path) -> None:
         approve(there, number)
         there.settle()
         told = there.expect_one(number)
-        assert [set(there.jobs(run["id"])) for run in there.runs()] == [{"improve"}] * 2
+        ran = [{name for name, how in there.jobs(run["id"]).items() if how != "skipped"} for run in there.runs()]
+        assert ran == [{"improve"}] * 2
         expect_proven(there, number)
         assert "| proved on | the machine of the build |" in told.pulls[0]["body"]

@@ -14,10 +14,11 @@ from githubkit.exception import RequestFailed
 from githubkit.webhooks import parse, verify
 
 from bot.demo.hub import AppCredentials, Hub
-from bot.demo.hub.git import Bare
+from bot.demo.hub.git import Bare, Signature
 from bot.demo.hub.graphql import schema
 from bot.demo.hub.graphql_fields import FIELDS
 from bot.demo.hub.people import NotAllowed
+from bot.demo.hub.state import stamp
 from tests.world.hubs import (
     PERMISSIONS,
     SHOP,
@@ -363,3 +364,62 @@ def test_webhooks_are_shaped_as_github_describes(hub: Hub, app: AppCredentials, 
     assert {action for event, action in inbox.events() if event == "issues"} == {
         "closed", "edited", "labeled", "opened", "reopened", "unlabeled",
     }  # fmt: skip
+
+
+def test_graphql_tells_the_threads_of_a_review_and_resolves_them(hub: Hub, app: AppCredentials) -> None:
+    lines = [f"line {number}\n" for number in range(1, 7)]
+    sha = branch(hub, "ostler/2", {"README.md": "hello\n", "src/a.py": "".join(lines)})
+    ours, grace = as_installation(hub, app).rest, as_person(hub, "grace")
+    number = ours.pulls.create(*HOME, title="Fix", head="ostler/2", base="main", draft=True).parsed_data.number
+    found = [{"path": "src/a.py", "line": 5, "start_line": 4, "body": "both"}, {"path": "src/a.py", "line": 2, "body": "one"}]
+    review = grace.rest.pulls.create_review(*HOME, number, event="REQUEST_CHANGES", body="no", comments=found).parsed_data
+    first, second = grace.rest.pulls.list_review_comments(*HOME, number).parsed_data
+    ours.pulls.create_reply_for_review_comment(*HOME, number, first.id, body="done")
+    query = """query($owner: String!, $name: String!, $number: Int!, $after: String) {
+        repository(owner: $owner, name: $name) { pullRequest(number: $number) { headRefOid
+        reviews(last: 9) { nodes { databaseId lastEditedAt } }
+        reviewThreads(first: 1, after: $after) { totalCount pageInfo { hasNextPage endCursor } nodes {
+        id isResolved isOutdated path line startLine diffSide
+        comments(first: 9) { nodes { databaseId lastEditedAt } } } } } } }"""
+
+    def told(after: str | None = None) -> Any:
+        variables = {"owner": "ada", "name": "shop", "number": number, "after": after}
+        return grace.graphql(query, variables)["repository"]["pullRequest"]
+
+    whole = told()
+    assert (whole["headRefOid"], whole["reviews"]["nodes"]) == (sha, [{"databaseId": review.id, "lastEditedAt": None}])
+    page = whole["reviewThreads"]
+    assert (page["totalCount"], page["pageInfo"]["hasNextPage"]) == (2, True)
+    (thread,) = page["nodes"]
+    assert (thread["path"], thread["startLine"], thread["line"], thread["diffSide"]) == ("src/a.py", 4, 5, "RIGHT")
+    assert [one["databaseId"] == first.id for one in thread["comments"]["nodes"]] == [True, False]
+    second_page = page["pageInfo"]["endCursor"]
+    (other,) = told(second_page)["reviewThreads"]["nodes"]
+    assert (other["startLine"], other["line"], other["isOutdated"]) == (None, 2, False)
+
+    bare, who = hub.bare(hub.found(SHOP)), Signature("grace", "grace@localhost", hub.now())
+    tree = bare.import_files({"README.md": "hello\n", "src/a.py": "new\n" + "".join([*lines[:4], "other\n", lines[5]])})
+    hub.person("grace").request(
+        "PATCH", f"/repos/{SHOP}/git/refs/heads/ostler/2", {"sha": bare.write_commit(tree, [sha], who, who, "More\n")}
+    )
+    assert [told()["reviewThreads"]["nodes"][0][name] for name in ("isOutdated", "line")] == [True, None]
+    assert told(second_page)["reviewThreads"]["nodes"][0]["line"] == 3
+
+    resolve = "mutation($id: ID!) { resolveReviewThread(input: {threadId: $id}) { thread { id isResolved } } }"
+    refused = hub.person("tom").request("POST", hub.graphql_url, {"query": resolve, "variables": {"id": thread["id"]}})
+    assert (refused["errors"][0]["type"], told()["reviewThreads"]["nodes"][0]["isResolved"]) == ("FORBIDDEN", False)
+    wanted = {"resolveReviewThread": {"thread": {"id": thread["id"], "isResolved": True}}}
+    assert as_installation(hub, app).graphql(resolve, {"id": thread["id"]}) == wanted
+    assert told()["reviewThreads"]["nodes"][0]["isResolved"] is True
+    later = hub.now() + timedelta(minutes=1)
+    hub.clock = lambda: later
+    grace.rest.pulls.update_review(*HOME, number, review.id, body="no!")
+    grace.rest.pulls.update_review_comment(*HOME, second.id, body="one!")
+    assert told()["reviews"]["nodes"][0]["lastEditedAt"] == stamp(later)
+    assert told(second_page)["reviewThreads"]["nodes"][0]["comments"]["nodes"][0]["lastEditedAt"] == stamp(later)
+    asked = ours.pulls.request_reviewers(*HOME, number, reviewers=["grace"]).parsed_data
+    assert [user.login for user in asked.requested_reviewers or []] == ["grace"]
+    with pytest.raises(RequestFailed):
+        ours.pulls.request_reviewers(*HOME, number, reviewers=["sam"])
+    grace.rest.pulls.create_review(*HOME, number, event="COMMENT", body="better")
+    assert ours.pulls.get(*HOME, number).parsed_data.requested_reviewers == []

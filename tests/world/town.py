@@ -224,15 +224,15 @@ class Town:
         """What can be pressed on the check run that shows the session. GitHub's API does not tell it, its page does."""
         return [action["identifier"] for action in self.hub.found(self.name).checks[self.story(number).check["id"]].actions]
 
-    def push(self, files: Mapping[str, str], message: str = "More", by: str = "ada") -> str:
-        """Commit `files` on main, as somebody does with git; the commit's id."""
+    def push(self, files: Mapping[str, str], message: str = "More", by: str = "ada", branch: str = "main") -> str:
+        """Commit `files` on a branch, as somebody does with git; the commit's id."""
         folder = self.scene.folder / f"pushed-{time.monotonic_ns()}"
         address = f"{self.hub.url}/{self.name}.git".replace("://", f"://{by}:{self.person(by).token}@")
-        git(self.scene.folder, "clone", "--quiet", address, str(folder))
+        git(self.scene.folder, "clone", "--quiet", f"--branch={branch}", address, str(folder))
         write(folder, files)
         git(folder, "add", "--all")
         git(folder, "commit", "--quiet", f"--message={message}")
-        git(folder, "push", "--quiet", "origin", "HEAD:main")
+        git(folder, "push", "--quiet", "origin", f"HEAD:{branch}")
         return git(folder, "rev-parse", "HEAD")
 
     def runs(self) -> list[Json]:

@@ -24,7 +24,8 @@ from graphql import (
     validate,
 )
 
-from bot.demo.hub.graphql_fields import FIELDS, Absent, Node, Wrong
+from bot.demo.hub.graphql_fields import FIELDS
+from bot.demo.hub.graphql_nodes import Absent, Node, Wrong
 from bot.demo.hub.hub import Hub
 from bot.demo.hub.refusals import Refusal
 from bot.demo.hub.routing import Call, Route

@@ -6,111 +6,19 @@ have GitHub's own names.
 
 from __future__ import annotations
 
-import base64
-import binascii
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from bot.demo.hub import auth, pull_shapes, shapes
 from bot.demo.hub.git import CommitData
+from bot.demo.hub.graphql_nodes import CONNECTION, Absent, Field, Node, Wrong, connection, held, listed, node_id
 from bot.demo.hub.routing import Call
-from bot.demo.hub.state import CheckRun, Issue, Reaction, Repository, User, stamp
+from bot.demo.hub.state import CheckRun, Issue, Pull, Reaction, Repository, User, stamp
 
-MOST = 100
 _REACTIONS = {
     "+1": "THUMBS_UP", "-1": "THUMBS_DOWN", "laugh": "LAUGH", "hooray": "HOORAY", "confused": "CONFUSED", "heart": "HEART",
     "rocket": "ROCKET", "eyes": "EYES",
 }  # fmt: skip
-
-
-class Wrong(Exception):
-    """The query asks for what GitHub would refuse, beyond what its schema says."""
-
-
-class Absent(Exception):
-    """Something that isn't there, or not for whoever asks: `kind` is GitHub's word for it."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """`one` as a `kind` of the schema, in the repository `home`."""
-
-    kind: str
-    one: Any
-    home: Repository | None = None
-
-    @property
-    def place(self) -> Repository:
-        if self.home is None:
-            raise Wrong(f"{self.kind} is in no repository")
-        return self.home
-
-
-Field = Callable[..., Any]
-_PREFIX = {
-    "Repository": "R", "Issue": "I", "PullRequest": "PR", "IssueComment": "IC", "Label": "LA", "User": "U", "Bot": "BOT",
-    "Organization": "O", "CheckRun": "CR", "CheckSuite": "CS", "WorkflowRun": "WFR", "Workflow": "W", "PullRequestReview": "PRR",
-}  # fmt: skip
-
-
-def _id(_: Call, node: Node) -> str:
-    number = node.one.pull.id if node.kind == "PullRequest" else node.one if isinstance(node.one, int | str) else node.one.id
-    return f"{_PREFIX.get(node.kind, node.kind)}_{number}"
-
-
-# --- connections ---
-
-
-def _connection(nodes: Sequence[Node], first: int | None = None, last: int | None = None, after: str | None = None) -> Node:
-    """A page of `nodes`. As on GitHub one of `first` and `last` has to be given, from 1 to 100, where more than the count is
-    asked."""
-    if (first is None) == (last is None) or not 1 <= (first or last or 0) <= MOST:
-        return Node("Connection", {"totalCount": len(nodes)})
-    start = _offset(after) if after else 0
-    end = min(len(nodes), start + first) if first else len(nodes)
-    start = max(start, end - last) if last else start
-    info = {"hasNextPage": end < len(nodes), "endCursor": _cursor(end) if end > start else None}
-    return Node("Connection", {"nodes": nodes[start:end], "totalCount": len(nodes), "pageInfo": Node("PageInfo", info)})
-
-
-def _cursor(end: int) -> str:
-    return base64.b64encode(f"cursor:{end}".encode()).decode()
-
-
-def _offset(cursor: str) -> int:
-    try:
-        return int(base64.b64decode(cursor, validate=True).decode().removeprefix("cursor:"))
-    except (ValueError, binascii.Error):
-        raise Wrong(f"`{cursor}` does not appear to be a valid cursor.") from None
-
-
-def _listed(nodes: Callable[[Call, Node], Sequence[Node]]) -> Field:
-    return lambda call, node, **page: _connection(nodes(call, node), **page)
-
-
-def _none(_: Call, __: Node) -> Sequence[Node]:
-    return ()
-
-
-def _held(name: str) -> Field:
-    return lambda _, node: node.one[name]
-
-
-def _paged(name: str) -> Field:
-    def held(_: Call, node: Node) -> Any:
-        if name not in node.one:
-            raise Wrong("You must provide a `first` or `last` value between 1 and 100 to properly paginate the connection.")
-        return node.one[name]
-
-    return held
-
-
-_CONNECTION: Mapping[str, Field] = {name: _paged(name) for name in ("nodes", "totalCount", "pageInfo")}
 
 
 # --- who ---
@@ -122,7 +30,7 @@ def _account(user: User) -> Node:
 
 # A Bot's login has no [bot] at the end here, other than in REST.
 _ACCOUNT: Mapping[str, Field] = {
-    "id": _id,
+    "id": node_id,
     "databaseId": lambda _, node: node.one.id,
     "login": lambda _, node: node.one.login.removesuffix("[bot]"),
     "name": lambda _, __: None,
@@ -141,12 +49,21 @@ def _repository(call: Call, _: Node | None, owner: str, name: str) -> Node:
 
 def _node(call: Call, _: Node | None, id: str) -> Node:
     """Issues and pull requests, by the ids that this answers with."""
+    return _readable(call, _by_id(call, id, _seen(call)))
+
+
+def _seen(call: Call) -> Iterator[Node]:
+    """The issues and pull requests of all repositories that the token sees."""
     for home in call.hub.state.repositories.values():
-        for issue in home.issues.values() if auth.sees(call.token, home) else ():
-            node = _ticket(issue, home)
-            if _id(call, node) == id:
-                return _readable(call, node)
-    raise Absent("NOT_FOUND", f"Could not resolve to a node with the global id of '{id}'")
+        if auth.sees(call.token, home):
+            yield from (_ticket(issue, home) for issue in home.issues.values())
+
+
+def _by_id(call: Call, id: str, nodes: Iterable[Node]) -> Node:
+    found = next((node for node in nodes if node_id(call, node) == id), None)
+    if found is None:
+        raise Absent("NOT_FOUND", f"Could not resolve to a node with the global id of '{id}'")
+    return found
 
 
 def _ticket(issue: Issue, home: Repository) -> Node:
@@ -206,7 +123,7 @@ def _issues(
             and by.get("assignee") in (None, *(user.login for user in issue.assignees))
         )
 
-    return _connection([one for one in _tickets(call, node, "Issue", orderBy) if wanted(one.one)], **page)
+    return connection([one for one in _tickets(call, node, "Issue", orderBy) if wanted(one.one)], **page)
 
 
 def _pulls(
@@ -223,16 +140,20 @@ def _pulls(
         here = baseRefName in (None, pull.base) and headRefName in (None, pull.head)
         return here and (not states or _pull_state(call, one) in states)
 
-    return _connection([one for one in _tickets(call, node, "PullRequest", orderBy) if wanted(one)], **page)
+    return connection([one for one in _tickets(call, node, "PullRequest", orderBy) if wanted(one)], **page)
 
 
 def _labels(call: Call, node: Node, orderBy: Mapping[str, str], query: str = "", **page: Any) -> Node:
     found = [one for one in node.place.labels.values() if query.lower() in f"{one.name} {one.description or ''}".lower()]
     found.sort(key=lambda one: one.name if orderBy["field"] == "NAME" else one.id, reverse=orderBy["direction"] == "DESC")
-    return _connection([Node("Label", one, node.home) for one in found], **page)
+    return connection([Node("Label", one, node.home) for one in found], **page)
 
 
 # --- issues, pull requests, comments, reviews ---
+
+
+def _none(_: Call, __: Node) -> Sequence[Node]:
+    return ()
 
 
 def _reacted(given: Sequence[Reaction]) -> list[Node]:
@@ -260,6 +181,10 @@ def _comment_url(call: Call, node: Node) -> str:
 
 def _edited(node: Node) -> bool:
     return bool(node.one.updated_at != node.one.created_at)
+
+
+def _last_edited(_: Call, node: Node) -> str | None:
+    return stamp(node.one.updated_at) if _edited(node) else None
 
 
 def _pull_state(_: Call, node: Node) -> str:
@@ -293,8 +218,41 @@ def _headline(message: str) -> tuple[str, str]:
     return headline, body.strip()
 
 
+# --- threads of reviews: a comment on lines, and those that answer it ---
+
+
+def _threads(_: Call, node: Node) -> list[Node]:
+    begun = [one for one in node.one.pull.review_comments.values() if one.reply_to is None]
+    return [Node("PullRequestReviewThread", one, node.home) for one in begun]
+
+
+def _pull_of(node: Node) -> Pull:
+    found = (issue.pull for issue in node.place.issues.values() if issue.pull)
+    return next(pull for pull in found if node.one.id in pull.review_comments)
+
+
+def _said_in(_: Call, node: Node) -> list[Node]:
+    found = _pull_of(node).review_comments.values()
+    said = [one for one in found if node.one.id in (one.id, one.reply_to)]
+    return [Node("PullRequestReviewComment", one, node.home) for one in said]
+
+
+def _lines(call: Call, node: Node) -> tuple[int | None, int | None]:
+    """The first line, where the thread is on several, and the last; none where they were changed since."""
+    first, last = pull_shapes.now_at(call.hub.bare(node.place), _pull_of(node), node.one) or (None, None)
+    return first if node.one.start_line else None, last
+
+
+def _resolve(call: Call, _: None, input: Mapping[str, Any]) -> Node:
+    pulls = (node for node in _seen(call) if node.kind == "PullRequest")
+    thread = _by_id(call, input["threadId"], (thread for pull in pulls for thread in _threads(call, pull)))
+    _demand(call, thread.place, "pull_requests:write")
+    thread.one.resolved = True
+    return Node("ResolveReviewThreadPayload", {"thread": thread, "clientMutationId": input.get("clientMutationId")})
+
+
 _TEXT: Mapping[str, Field] = {
-    "id": _id,
+    "id": node_id,
     "databaseId": lambda _, node: node.one.id,
     "body": lambda _, node: node.one.body or "",
     "author": lambda _, node: _account(node.one.user),
@@ -309,11 +267,11 @@ _TICKET: Mapping[str, Field] = {
     "title": lambda _, node: node.one.title,
     "closedAt": lambda _, node: shapes.when(node.one.closed_at),
     "lastEditedAt": lambda _, node: shapes.when(node.one.last_edited_at),
-    "labels": _listed(lambda _, node: [Node("Label", node.place.labels[name.lower()], node.home) for name in node.one.labels]),
-    "assignees": _listed(lambda _, node: [_account(user) for user in node.one.assignees]),
-    "comments": _listed(_comments),
+    "labels": listed(lambda _, node: [Node("Label", node.place.labels[name.lower()], node.home) for name in node.one.labels]),
+    "assignees": listed(lambda _, node: [_account(user) for user in node.one.assignees]),
+    "comments": listed(_comments),
     "milestone": lambda _, __: None,
-    "projectCards": _listed(_none),
+    "projectCards": listed(_none),
 }
 
 
@@ -340,9 +298,11 @@ FIELDS: Mapping[str, Mapping[str, Field]] = {
         "node": _node,
         "viewer": lambda call, _: Node("User", call.user),
     },
-    "PageInfo": {name: _held(name) for name in ("hasNextPage", "endCursor")},
+    "Mutation": {"resolveReviewThread": _resolve},
+    "ResolveReviewThreadPayload": {name: held(name) for name in ("thread", "clientMutationId")},
+    "PageInfo": {name: held(name) for name in ("hasNextPage", "endCursor")},
     "Repository": {
-        "id": _id,
+        "id": node_id,
         "databaseId": lambda _, node: node.one.id,
         "name": lambda _, node: node.one.name,
         "nameWithOwner": lambda _, node: node.one.full_name,
@@ -375,58 +335,75 @@ FIELDS: Mapping[str, Mapping[str, Field]] = {
         "isCrossRepository": lambda _, __: False,
         "baseRefName": lambda _, node: node.one.pull.base,
         "headRefName": lambda _, node: node.one.pull.head,
+        "headRefOid": lambda _, node: node.one.pull.head_sha,
         "headRepository": lambda _, node: Node("Repository", node.home, node.home),
         "headRepositoryOwner": lambda _, node: _account(node.place.owner),
         "additions": _full("additions"),
         "deletions": _full("deletions"),
         "changedFiles": _full("changed_files"),
-        "commits": _listed(_commits),
-        "reviewRequests": _listed(_none),
-        "reviews": _listed(
+        "commits": listed(_commits),
+        "reviewRequests": listed(_none),
+        "reviews": listed(
             lambda _, node: [Node("PullRequestReview", one, node.home) for one in node.one.pull.reviews.values()]
         ),
+        "reviewThreads": listed(_threads),
     },
     "IssueComment": {
         **_TEXT,
         "url": _comment_url,
-        "lastEditedAt": lambda _, node: stamp(node.one.updated_at) if _edited(node) else None,
+        "lastEditedAt": _last_edited,
         "includesCreatedEdit": lambda _, node: _edited(node),
         "isMinimized": lambda _, __: False,
         "minimizedReason": lambda _, __: None,
         "viewerDidAuthor": lambda call, node: node.one.user is call.user,
     },
     "PullRequestReview": {
-        **{name: _TEXT[name] for name in ("id", "body", "author", "authorAssociation")},
+        **{name: _TEXT[name] for name in ("id", "databaseId", "body", "author", "authorAssociation")},
         "submittedAt": lambda _, node: stamp(node.one.submitted_at),
+        "lastEditedAt": lambda _, node: shapes.when(node.one.edited_at),
         "state": lambda _, node: node.one.state,
         "commit": lambda _, node: Node("Commit", node.one.commit_id, node.home),
         "reactionGroups": lambda _, __: _reacted(()),
     },
+    "PullRequestReviewThread": {
+        "id": node_id,
+        "isResolved": lambda _, node: node.one.resolved,
+        "isOutdated": lambda call, node: _lines(call, node)[1] is None,
+        "path": lambda _, node: node.one.path,
+        "line": lambda call, node: _lines(call, node)[1],
+        "startLine": lambda call, node: _lines(call, node)[0],
+        "diffSide": lambda _, node: node.one.side,
+        "comments": listed(_said_in),
+    },
+    "PullRequestReviewComment": {
+        **{name: field for name, field in _TEXT.items() if name != "reactionGroups"},
+        "lastEditedAt": _last_edited,
+    },
     "Label": {
-        "id": _id,
+        "id": node_id,
         "name": lambda _, node: node.one.name,
         "description": lambda _, node: node.one.description,
         "color": lambda _, node: node.one.color,
     },
     "ReactionGroup": {name: lambda _, node, name=name, **__: node.one[name] for name in ("content", "users")},
-    "ReactingUserConnection": {"totalCount": _held("totalCount")},
-    "PullRequestCommit": {"id": _id, "commit": lambda _, node: Node("Commit", node.one, node.home)},
+    "ReactingUserConnection": {"totalCount": held("totalCount")},
+    "PullRequestCommit": {"id": node_id, "commit": lambda _, node: Node("Commit", node.one, node.home)},
     "Commit": {
-        "id": _id,
+        "id": node_id,
         "oid": lambda _, node: node.one,
         "messageHeadline": _commit(lambda one: _headline(one.message)[0]),
         "messageBody": _commit(lambda one: _headline(one.message)[1]),
         "authoredDate": _commit(lambda one: stamp(one.author.when)),
         "committedDate": _commit(lambda one: stamp(one.committer.when)),
-        "authors": lambda call, node, **page: _connection(
+        "authors": lambda call, node, **page: connection(
             [_commit(lambda one: Node("GitActor", one.author, node.home))(call, node)], **page
         ),
         "statusCheckRollup": _rollup,
     },
     "GitActor": {"name": lambda _, node: node.one.name, "email": lambda _, node: node.one.email, "user": lambda _, __: None},
-    "StatusCheckRollup": {"id": _id, "contexts": _listed(_checks)},
+    "StatusCheckRollup": {"id": node_id, "contexts": listed(_checks)},
     "CheckRun": {
-        "id": _id,
+        "id": node_id,
         "databaseId": lambda _, node: node.one.id,
         "name": lambda _, node: node.one.name,
         "status": lambda _, node: node.one.status.upper(),
@@ -437,15 +414,16 @@ FIELDS: Mapping[str, Mapping[str, Field]] = {
         "isRequired": lambda _, __, **___: False,
         "checkSuite": lambda _, node: Node("CheckSuite", node.one.suite_id, node.home),
     },
-    "CheckSuite": {"id": _id, "workflowRun": lambda _, __: None},
+    "CheckSuite": {"id": node_id, "workflowRun": lambda _, __: None},
     "User": _ACCOUNT,
     "Bot": _ACCOUNT,
     "Organization": _ACCOUNT,
     **{
-        f"{name}Connection": _CONNECTION
+        f"{name}Connection": CONNECTION
         for name in (
             "Label", "Issue", "PullRequest", "IssueComment", "User", "ProjectCard", "PullRequestCommit",
-            "StatusCheckRollupContext", "ReviewRequest", "PullRequestReview", "GitActor",
+            "StatusCheckRollupContext", "ReviewRequest", "PullRequestReview", "PullRequestReviewThread",
+            "PullRequestReviewComment", "GitActor",
         )
     },
 }  # fmt: skip

@@ -117,6 +117,11 @@ class Person:
         content = {"event": event, "body": body}
         return int(self.request("POST", f"/repos/{repository}/pulls/{pull}/reviews", content)["id"])
 
+    def suggest(self, repository: str, pull: int, comments: Sequence[dict[str, Any]], body: str = "Please apply.") -> int:
+        """A review that requests changes, with comments on lines (`path`, `line`, `body`, `start_line`); its id."""
+        content = {"event": "REQUEST_CHANGES", "body": body, "comments": list(comments)}
+        return int(self.request("POST", f"/repos/{repository}/pulls/{pull}/reviews", content)["id"])
+
     def merge(self, repository: str, pull: int) -> str:
         """Press "Ready for review" and "Merge pull request"; the merge commit."""
         page = self.api_url.removesuffix("/api/v3")

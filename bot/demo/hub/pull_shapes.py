@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import SequenceMatcher
 from typing import TYPE_CHECKING
 
 from bot.core.errors import BugError
@@ -16,6 +17,18 @@ if TYPE_CHECKING:
 def span(bare: Bare, pull: Pull) -> tuple[str, str]:
     """From where to where the pull request changes: the branches' last common commit, and the head."""
     return bare.merge_base(pull.base_sha, pull.head_sha) or pull.base_sha, pull.head_sha
+
+
+def now_at(bare: Bare, pull: Pull, one: ReviewComment) -> tuple[int, int] | None:
+    """The lines of a comment in the head, as GitHub moves them along; None where one of them was changed."""
+    first, last = one.start_line or one.line, one.line
+    if one.side == "LEFT" or one.commit_id == pull.head_sha:
+        return first, last
+    old, new = ((bare.file(sha, one.path) or b"").splitlines() for sha in (one.commit_id, pull.head_sha))
+    for tag, begin, end, to, _ in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if tag == "equal" and begin < first and last <= end:
+            return first + to - begin, last + to - begin
+    return None
 
 
 def full(hub: Hub, home: Repository, issue: Issue) -> shapes.Shape:
@@ -94,7 +107,7 @@ def pull(hub: Hub, home: Repository, one: Issue) -> shapes.Shape:
         "merge_commit_sha": None,
         "assignee": None,
         "assignees": [],
-        "requested_reviewers": [],
+        "requested_reviewers": [shapes.user(hub, user) for user in ends.requested],
         "requested_teams": [],
         "head": _end(hub, home, ends.head, ends.head_sha),
         "base": _end(hub, home, ends.base, ends.base_sha),
@@ -136,8 +149,9 @@ def review_comment(hub: Hub, home: Repository, number: int, one: ReviewComment) 
         "path": one.path,
         "line": one.line,
         "original_line": one.line,
-        "start_line": None,
-        "start_side": None,
+        "start_line": one.start_line,
+        "original_start_line": one.start_line,
+        "start_side": one.side if one.start_line else None,
         "side": one.side,
         "position": one.line,
         "original_position": one.line,

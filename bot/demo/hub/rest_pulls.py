@@ -29,7 +29,8 @@ _SEARCH = PAGED | {
     "sort": frozenset(("created", "updated")),
     "direction": frozenset(("asc", "desc")),
 }
-ONE = "/repos/{owner}/{repo}/pulls/{number:int}"
+ALL = "/repos/{owner}/{repo}/pulls"
+ONE = f"{ALL}/{{number:int}}"
 
 
 def pull_of(call: Call) -> tuple[Issue, Pull]:
@@ -221,12 +222,11 @@ def _signature(one: Signature) -> dict[str, str]:
 
 
 def routes(_: Hub) -> list[Route]:
-    base = "/repos/{owner}/{repo}/pulls"
     changes = {"title": str, "body?": str, "state": _STATES, "base": str, "maintainer_can_modify": bool}
     read, write = "pull_requests:read", "pull_requests:write"
     return [
-        Route("GET", base, listed, read, query=_SEARCH),
-        Route("POST", base, create, write, body=_NEW),
+        Route("GET", ALL, listed, read, query=_SEARCH),
+        Route("POST", ALL, create, write, body=_NEW),
         Route("GET", ONE, get, read),
         Route("PATCH", ONE, update, write, body=changes),
         Route("PUT", f"{ONE}/merge", merge, "contents:write", body={"sha": str, "merge_method": frozenset(("merge",))}),

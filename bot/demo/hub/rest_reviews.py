@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from bot.demo.hub import issues, pull_shapes
+from bot.demo.hub import issues, pull_shapes, shapes
 from bot.demo.hub.hub import Hub
 from bot.demo.hub.pull_shapes import span
 from bot.demo.hub.refusals import Refusal, invalid, not_found
-from bot.demo.hub.rest_pulls import ONE, pull_of
+from bot.demo.hub.rest_pulls import ALL, ONE, pull_of
 from bot.demo.hub.routing import PAGED, Answer, Call, Page, Route
 from bot.demo.hub.state import Issue, Pull, Review, ReviewComment
 
 _STATES = {"APPROVE": "APPROVED", "REQUEST_CHANGES": "CHANGES_REQUESTED", "COMMENT": "COMMENTED"}
 _SIDES = frozenset(("LEFT", "RIGHT"))
-_LINE = {"path!": str, "body!": str, "line!": int, "side": _SIDES}
+_LINE = {"path!": str, "body!": str, "line!": int, "side": _SIDES, "start_line": int, "start_side": _SIDES}
 _REVIEW = {"commit_id": str, "body": str, "event!": frozenset(_STATES), "comments": [_LINE]}
 _COMMENT = _LINE | {"commit_id!": str}
 
@@ -53,6 +53,7 @@ def create_review(call: Call) -> dict[str, Any]:
     made = Review(call.hub.state.next_id(), call.user, text, _STATES[event], commit, call.hub.now())
     lines = [_new_comment(call, pull, one, commit, made.id) for one in body.get("comments", [])]
     pull.reviews[made.id] = made
+    pull.requested = [user for user in pull.requested if user.id != call.user.id]
     pull.review_comments |= {one.id: one for one in lines}
     pull_shape = pull_shapes.pull(call.hub, call.repository, issue)
     payload = {"review": _review(call, issue, made) | {"state": made.state.lower()}, "pull_request": pull_shape}
@@ -62,6 +63,49 @@ def create_review(call: Call) -> dict[str, Any]:
     return _review(call, issue, made)
 
 
+def update_review(call: Call) -> dict[str, Any]:
+    """The body alone, by its author."""
+    issue, pull = pull_of(call)
+    made = pull.reviews.get(call.path["id"])
+    if made is None:
+        raise not_found()
+    if made.user.id != call.user.id:
+        raise Refusal(403, "Not authorized to edit this review")
+    made.body = issues.good_body(call.body["body"], "PullRequestReview", needed=True) or ""
+    made.edited_at = call.hub.now()
+    return _review(call, issue, made)
+
+
+def update_comment(call: Call) -> dict[str, Any]:
+    """By its author, or by somebody who may write."""
+    for issue in call.repository.issues.values():
+        if issue.pull is not None and (made := issue.pull.review_comments.get(call.path["id"])):
+            if made.user.id != call.user.id and not call.may("pull_requests:write"):
+                raise Refusal(403, "Must have write access to edit this comment")
+            made.body = issues.good_body(call.body["body"], "PullRequestReviewComment", needed=True) or ""
+            made.updated_at = call.hub.now()
+            return _comment(call, issue, made)
+    raise not_found()
+
+
+def request_reviewers(call: Call) -> Answer:
+    """422 for the author, and for whoever has no part in the repository."""
+    issue, pull = pull_of(call)
+    found = [call.hub.state.user(login) for login in call.body.get("reviewers", [])]
+    for user in found:
+        if user is None or call.repository.role(user) is None:
+            raise Refusal(422, "Reviews may only be requested from collaborators.")
+        if user.id == issue.user.id:
+            raise Refusal(422, "Review cannot be requested from pull request author.")
+    for user in found:
+        if user is not None and user.id not in {one.id for one in pull.requested}:
+            pull.requested.append(user)
+            whole = pull_shapes.full(call.hub, call.repository, issue)
+            payload = {"number": issue.number, "pull_request": whole, "requested_reviewer": shapes.user(call.hub, user)}
+            call.hub.emit("pull_request", "review_requested", call.repository, payload, call.token or call.user)
+    return Answer(pull_shapes.pull(call.hub, call.repository, issue), 201)
+
+
 def _new_comment(call: Call, pull: Pull, given: dict[str, Any], commit: str, review: int | None) -> ReviewComment:
     """422 for a file that the pull request doesn't change."""
     bare = call.hub.bare(call.repository)
@@ -69,10 +113,13 @@ def _new_comment(call: Call, pull: Pull, given: dict[str, Any], commit: str, rev
     if given["path"] not in changed:
         raise invalid("PullRequestReviewComment", "pull_request_review_thread.path")
     text = issues.good_body(given["body"], "PullRequestReviewComment", needed=True) or ""
+    side = given.get("side", "RIGHT")
+    if given.get("start_line", 0) >= given["line"] or given.get("start_side", side) != side:
+        raise invalid("PullRequestReviewComment", "pull_request_review_thread.start_line")
     now, hunk = call.hub.now(), changed[given["path"]].patch.partition("\n@@")[0]
     return ReviewComment(
         call.hub.state.next_id(), call.user, text, given["path"], given["line"], given.get("side", "RIGHT"),
-        commit, hunk, now, now, review,
+        commit, hunk, now, now, review, start_line=given.get("start_line"),
     )  # fmt: skip
 
 
@@ -124,8 +171,11 @@ def routes(_: Hub) -> list[Route]:
         Route("GET", f"{ONE}/reviews", reviews, read, query=PAGED),
         Route("POST", f"{ONE}/reviews", create_review, write, body=_REVIEW, anyone=True),
         Route("GET", one, get_review, read),
+        Route("PUT", one, update_review, write, body={"body!": str}, anyone=True),
         Route("GET", f"{one}/comments", review_comments, read, query=PAGED),
         Route("GET", f"{ONE}/comments", comments, read, query=PAGED),
         Route("POST", f"{ONE}/comments", create_comment, write, body=_COMMENT, anyone=True),
+        Route("PATCH", f"{ALL}/comments/{{id:int}}", update_comment, write, body={"body!": str}, anyone=True),
+        Route("POST", f"{ONE}/requested_reviewers", request_reviewers, write, body={"reviewers": [str], "team_reviewers": [str]}),
         Route("POST", f"{ONE}/comments/{{id:int}}/replies", reply, write, body={"body!": str}, anyone=True),
     ]

@@ -84,6 +84,7 @@ class Review:
     state: str  # APPROVED CHANGES_REQUESTED COMMENTED DISMISSED PENDING
     commit_id: str
     submitted_at: datetime
+    edited_at: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -100,6 +101,8 @@ class ReviewComment:
     updated_at: datetime
     review: int | None = None
     reply_to: int | None = None
+    start_line: int | None = None
+    resolved: bool = False  # of the first in a thread
 
 
 @dataclass(slots=True)
@@ -116,6 +119,7 @@ class Pull:
     maintainer_can_modify: bool = False
     reviews: dict[int, Review] = field(default_factory=dict)
     review_comments: dict[int, ReviewComment] = field(default_factory=dict)
+    requested: list[User] = field(default_factory=list)
 
 
 @dataclass(slots=True)

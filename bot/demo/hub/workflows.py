@@ -13,6 +13,7 @@ from typing import Any
 
 from bot.core.errors import BadInput
 from bot.demo.hub import run_shapes
+from bot.demo.hub.git import Signature
 from bot.demo.hub.hub import Hub
 from bot.demo.hub.oidc import Issuer
 from bot.demo.hub.platform import HubPlatform, runner_run
@@ -27,7 +28,7 @@ from bot.demo.runner.runner import Runner
 FOLDER = ".github/workflows"
 MOST_WAITING = 100
 """Runs that may be pending in one group with `queue: max`."""
-STARTS = frozenset({"issues", "issue_comment"})
+STARTS = frozenset({"issues", "issue_comment", "pull_request_review"})
 """Events that start workflows by themselves; dispatches come by `dispatch`."""
 _ACTIONS = {"queued": "requested", "in_progress": "in_progress", "completed": "completed"}
 
@@ -92,16 +93,29 @@ class Workflows:
         """Runs of all workflows of the default branch that want the event."""
         bare, ref = self.hub.bare(home), f"refs/heads/{home.default_branch}"
         sha = bare.resolve(ref)
+        if event == "pull_request_review":
+            ref, sha = self._merged(home, payload["pull_request"]["number"])
         started = []
         for one in self.known(home) if sha else []:
             try:
-                trigger = workflow.read(bare.file(ref, one.path) or b"", one.path).on.get(event)
+                trigger = workflow.read(bare.file(sha or ref, one.path) or b"", one.path).on.get(event)
             except BadInput:
                 started.append(self._start(home, one, event, payload, actor, ref, sha or "", {}))
                 continue
             if trigger is not None and trigger.wants(payload, ref):
                 started.append(self._start(home, one, event, payload, actor, ref, sha or "", {}))
         return started
+
+    def _merged(self, home: Repository, number: int) -> tuple[str, str | None]:
+        """What events of a pull request run on: a merge that nobody asked for. None where it conflicts; then nothing runs."""
+        bare, pull, ref = self.hub.bare(home), home.issues[number].pull, f"refs/pull/{number}/merge"
+        tree = bare.merged_tree(pull.base_sha, pull.head_sha) if pull else None
+        if pull is None or tree is None:
+            return ref, None
+        who = Signature("GitHub", "noreply@localhost", self.hub.now())
+        sha = bare.write_commit(tree, [pull.base_sha, pull.head_sha], who, who, f"Merge {pull.head_sha} into {pull.base_sha}\n")
+        bare.set_ref(ref, sha, bare.ref(ref) or "0" * 40)
+        return ref, sha
 
     def dispatch(self, home: Repository, name: str, ref: str, inputs: Mapping[str, Any], by: User) -> WorkflowRun:
         """A run of the file as it is on `ref` (branch or tag). 404 and 422 as GitHub gives them."""

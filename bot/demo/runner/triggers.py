@@ -27,11 +27,13 @@ _TYPES: Mapping[str, tuple[frozenset[str], frozenset[str] | None]] = {
     "issues": (frozenset(_ISSUE_TYPES.split()), None),
     "issue_comment": (frozenset({"created", "edited", "deleted"}), None),
     "pull_request": (frozenset(_PULL_TYPES.split()), frozenset({"opened", "synchronize", "reopened"})),
+    "pull_request_review": (frozenset({"submitted", "edited", "dismissed"}), None),
 }
 _KEYS: Mapping[str, frozenset[str]] = {
     "issues": frozenset({"types"}),
     "issue_comment": frozenset({"types"}),
     "pull_request": frozenset({"types", "branches", "branches-ignore"}),
+    "pull_request_review": frozenset({"types"}),
     "push": frozenset({"branches", "branches-ignore", "tags"}),
     "schedule": frozenset(),
     "workflow_dispatch": frozenset({"inputs"}),
