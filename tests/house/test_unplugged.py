@@ -410,7 +410,7 @@ FEATURES = (
     Feature(
         "a delivery counts only with GitHub's signature",
         "bot/web/intake.py",
-        "        verify(office.settings.webhook_secrets, raw, headers)",
+        "        verify(office.settings.webhook_secrets, raw, signatures)",
         "        pass",
         "test_who_may_ask.py::test_a_delivery_that_github_did_not_sign_is_refused[app]",
     ),

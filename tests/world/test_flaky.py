@@ -32,8 +32,8 @@ def test_the_sources_are_no_newer_than_their_tests() -> None:
     assert pathlib.Path(calc.__file__).stat().st_mtime_ns <= pathlib.Path(__file__).stat().st_mtime_ns
 """
 MANY = {f"zz/{number:04}.txt": f"{number}\n" for number in range(1500)}
-"""Written after the tests, these take so long that the copy's index is younger than them beyond doubt, on a fast machine too: files
-of nearly the index's own age are touched again with every use of a copy."""
+"""Written after the tests, these take so long that the copy's index is younger than them beyond doubt, on a fast machine too:
+files of nearly the index's own age are touched again with every use of a copy."""
 RED = """from calc import add
 
 
