@@ -24,6 +24,7 @@ from bot.core.events import (
     BudgetRaised,
     JobLost,
     OverrunAccepted,
+    PlanRevised,
     Resumed,
     RoomFailed,
     RunRequested,
@@ -38,7 +39,7 @@ from bot.core.settling import taken
 from bot.core.strategy import Settings as RunSettings
 from bot.core.ticket import Ticket, freeze
 from bot.core.triage_fixers import fixers_for
-from bot.core.triggers import ANSWERED, OPEN_TO_ALL, Intent, IssueFacts, Refusal, commanded
+from bot.core.triggers import ANSWERED, OPEN_TO_ALL, Intent, IssueFacts, Refusal, commanded, may_write
 from bot.github import artifacts, facts, following, refs
 from bot.github.client import Client, NotFound
 from bot.loop.driver import Driver
@@ -210,8 +211,10 @@ def _go_on(
     journal = Journal(folder.journal_path, utc_now)
     driver = Driver(journal, lambda run, effect: None, lambda run, effect: False)
     _give_up_lost(driver, state)
-    if claim.intent.verb in ("retry", "budget"):
+    if claim.intent.verb in ("retry", "budget", "revise"):
         state = replace(state, restarts=0)
+    if claim.intent.verb == "revise":  # beside an App it stands in the state
+        state = replace(state, revised_for=claim.intent.comment)
     if claim.intent.amount:  # beside an App it stands in the state
         intent = claim.intent
         state = replace(
@@ -231,6 +234,7 @@ def _go_on(
         _allow(driver, claim.allowance)
     else:
         _allow(driver, claim.allowance)
+        _revise(client, driver, state)
         _answer(given, environment, driver, state, claim.intent, files)
     return _handed_over(given, driver, journal, taken(state, given.run_id, utc_now()))
 
@@ -271,6 +275,20 @@ def _left(client: Client, state: SessionState) -> dict[str, bytes]:
         raise SetupError(
             "The session's artifact is gone, so it cannot go on: take the label off and put it on again to start anew."
         ) from error
+
+
+def _revise(client: Client, driver: Driver, state: SessionState) -> None:
+    """Have another plan made, where somebody asked for one since. Of a comment that is another by now nothing is taken: the plan
+    that was posted waits on."""
+    run, comment = driver.run, state.revised_for
+    if run.waiting is None or run.waiting.what != "approval" or comment in (0, *run.request.ticket.said):
+        return
+    asked = facts.asked(client, (state.issue,), comment)
+    if asked is None or asked.verb != "revise" or asked.edited or not may_write(asked.actor):
+        print("The comment that asked for another plan is not there any more as it was written: the plan stays.", flush=True)
+        return
+    said = freeze(asked.argument, run.request.ticket.reference)
+    driver.answer(PlanRevised(said, asked.actor.login, comment), AskPerson)
 
 
 def _answer(

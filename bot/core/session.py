@@ -39,9 +39,9 @@ class SessionState:
     includes; `lost` names the jobs whose journal is gone and whose money the next one has to give up. `waits` is what the run
     waits for, as `Waiting` has it; `needs` is what a cap that sessions share has to have left before it goes on. `added` is what
     people raised the cap by since a run took it up: `added_by` whom and why last, in the comment `added_for` (0: by a button).
-    `follow` is what the present or last run follows, as in `follow_up.FollowUp`, said by `follow_by`; empty for what the label
-    began. `from_sha` is the head that it was asked for on; checks are mended unasked `fix_checks` times in a row at most, and
-    were `ci_fixes` times. Times are UTC, ISO 8601.
+    `revised_for` is the comment that asked for another plan last. `follow` is what the present or last run follows, as in
+    `follow_up.FollowUp`, said by `follow_by`; empty for what the label began. `from_sha` is the head that it was asked for on;
+    checks are mended unasked `fix_checks` times in a row at most, and were `ci_fixes` times. Times are UTC, ISO 8601.
     """
 
     repo_id: int
@@ -84,6 +84,7 @@ class SessionState:
     budget_line: str = ""
     head_sha: str = ""
     pull: int = 0
+    revised_for: int = 0
     follow: str = ""
     follow_by: str = ""
     from_sha: str = ""

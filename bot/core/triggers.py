@@ -12,13 +12,19 @@ from datetime import datetime
 from typing import Literal
 
 from bot.core.budget import LEAST, MICRO
+from bot.core.errors import BadInput, PolicyError
 from bot.core.inert import plain
 from bot.core.run import short
 from bot.core.session import LABEL, STOP_LABEL, SessionState, asked_at, session_id
-from bot.core.settling import waits_for_money
+from bot.core.settling import approval_waits, waits_for_money
+from bot.core.ticket import freeze
 
-Verb = Literal["start", "approve", "retry", "budget", "fix", "fix-ci", "rollback", "stop", "status", "help"]
-PERSONS_VERBS: tuple[Verb, ...] = ("approve", "retry", "budget", "fix", "fix-ci", "rollback", "stop", "status", "help")
+Verb = Literal["start", "approve", "revise", "retry", "budget", "fix", "fix-ci", "rollback", "stop", "status", "help"]
+PERSONS_VERBS: tuple[Verb, ...] = ("approve", "revise", "retry", "budget", "fix", "fix-ci", "rollback", "stop", "status", "help")
+OF_PLAN: tuple[Verb, ...] = ("approve", "revise")
+"""What is said to a plan that waits for approval."""
+IN_WORDS: tuple[Verb, ...] = ("revise", "fix")
+"""What takes a text of any length behind it."""
 FOLLOWS: tuple[Verb, ...] = ("fix", "fix-ci")
 """What is said on the pull request and makes a further run."""
 ANSWERED: tuple[Verb, ...] = ("status", "help", "rollback")
@@ -113,9 +119,13 @@ class Refusal:
     say: str = ""
 
 
+NO_PLAN = Refusal("no plan waits for approval", "No plan waits for approval here.")
+
+
 def command(body: str) -> tuple[Verb, str] | None:
     """Verb and argument of a comment whose first line is `/ostler VERB [ARGUMENT]`; None where it is no command of ours. Only
-    `budget` takes more than one word, an amount and a reason, with one space between them, and `fix` all that follows."""
+    `budget` takes more than one word, an amount and a reason, with one space between them, and those `IN_WORDS` all that
+    follows."""
     first, _, more = body.partition("\n")
     match = _COMMAND.fullmatch(first)
     if match is None:
@@ -123,9 +133,9 @@ def command(body: str) -> tuple[Verb, str] | None:
     verb = match["verb"] or "help"
     reason = (match["reason"] or "").strip()
     for known in PERSONS_VERBS:
-        if verb == known and (known in ("budget", "fix") or not reason):
+        if verb == known and (known in ("budget", *IN_WORDS) or not reason):
             said = f"{match['argument'] or ''} {reason}".strip()
-            return known, f"{said}\n{more}".strip() if known == "fix" else said
+            return known, f"{said}\n{more}".strip() if known in IN_WORDS else said
     return None
 
 
@@ -182,14 +192,14 @@ def commanded(asked: Asked, state: SessionState | None, *, edited: bool = False)
         return Refusal("the comment was edited", "A command counts as it was first written: write it again.")
     if state is None:
         return Refusal("there is no session", f"There is no session on this issue: put the label `{LABEL}` on it to start one.")
-    if asked.verb == "approve" and edited:
+    if asked.verb in OF_PLAN and edited:
         return Refusal("the issue was edited", VOID)
     return _in_session(asked, state)
 
 
 def _in_session(asked: Asked, state: SessionState) -> Intent | Refusal:
-    if asked.verb == "approve":
-        return _approved(asked, state)
+    if asked.verb in OF_PLAN:
+        return _approved(asked, state) if asked.verb == "approve" else _revised(asked, state)
     if asked.verb == "budget":
         return _raised(asked, state)
     if asked.verb in FOLLOWS:
@@ -210,13 +220,34 @@ def _in_session(asked: Asked, state: SessionState) -> Intent | Refusal:
 def _approved(asked: Asked, state: SessionState) -> Intent | Refusal:
     """Exactly the plan that is posted, by the digest that stands in it."""
     wanted = state.plan_digest
-    if state.standing != "waiting" or state.next_job != "post" or not wanted:
-        return Refusal("no plan waits for approval", "No plan waits for approval here.")
+    if not approval_waits(state):
+        return NO_PLAN
     if not _DIGEST.fullmatch(asked.argument) or not wanted.startswith(asked.argument):
         return Refusal(
             "another digest", f"That is not the digest of the plan that is posted: `/ostler approve {short(wanted)}` approves it."
         )
     return Intent("approve", state.session, asked.actor.login, wanted)
+
+
+def revised_before(state: SessionState, comment: int) -> bool:
+    """Whether another plan was asked for by this comment, or by one after it."""
+    return comment <= state.revised_for
+
+
+def _revised(asked: Asked, state: SessionState) -> Intent | Refusal:
+    """Another plan, for what the ticket and this say together."""
+    if revised_before(state, asked.comment):
+        return Refusal("done already")
+    if state.follow:
+        how = "A plan on the pull request is not revised: `/ostler stop` it, then say `/ostler fix TEXT`."
+        return Refusal("it is a follow-up's plan", how)
+    if not approval_waits(state):
+        return NO_PLAN
+    try:
+        freeze(asked.argument, "")
+    except (BadInput, PolicyError) as error:
+        return Refusal("no text", str(error) if asked.argument else "Say what is to be different: `/ostler revise TEXT`.")
+    return Intent("revise", state.session, asked.actor.login, comment=asked.comment)
 
 
 def _followed(asked: Asked, state: SessionState) -> Intent | Refusal:

@@ -331,6 +331,13 @@ FEATURES = (
         "test_rollback.py::test_the_branch_goes_back_and_forth_and_nothing_is_lost",
     ),
     Feature(
+        "a plan is revised",
+        "bot/action/gate.py",
+        "        _revise(client, driver, state)",
+        "        pass",
+        "test_plans.py::test_a_plan_is_revised_and_only_the_new_one_can_be_approved[alone]",
+    ),
+    Feature(
         "suggestions of a review need no model",
         "bot/core/strategy.py",
         "    suggested = follow.calls if follow else ()",
