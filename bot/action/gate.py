@@ -39,7 +39,7 @@ from bot.core.settling import taken
 from bot.core.strategy import Settings as RunSettings
 from bot.core.ticket import Ticket, freeze
 from bot.core.triage_fixers import fixers_for
-from bot.core.triggers import ANSWERED, OPEN_TO_ALL, Intent, IssueFacts, Refusal, commanded, may_write
+from bot.core.triggers import ANSWERED, OPEN_TO_ALL, STARTS, Intent, IssueFacts, Refusal, commanded, may_write, started
 from bot.github import artifacts, facts, following, refs
 from bot.github.client import Client, NotFound
 from bot.loop.driver import Driver
@@ -53,9 +53,12 @@ def gate(given: ActionSettings, environment: Settings, client: Client) -> dict[s
     about = client.get("")
     found = facts.issue(client, given.issue)
     if found.is_pull and not given.coordinator:
-        return _from_pull(given, client, about)
+        return _from_pull(given, client, about, found)
     files = Files(given, client, about)
-    claim = claimed(given, environment, files, about, found) if given.coordinator else claimed_here(given, client, about, found)
+    if given.coordinator:
+        claim = claimed(given, environment, client, files, about, found)
+    else:
+        claim = claimed_here(given, client, about, found)
     if isinstance(claim, Refusal):
         return _nothing_to_do(given, about, claim)
     if claim.intent.verb in ANSWERED:
@@ -82,7 +85,7 @@ def _answered(intent: Intent, state: SessionState) -> dict[str, str]:
     return {"go": "true", "next": "post", "session_id": "", "reply": reply, "state": encoded(state)}
 
 
-def _from_pull(given: ActionSettings, client: Client, about: Mapping[str, Any]) -> dict[str, str]:
+def _from_pull(given: ActionSettings, client: Client, about: Mapping[str, Any], found: IssueFacts) -> dict[str, str]:
     """Something was said on a pull request. The last job starts the workflow run that does it: one that waits its turn with those
     of the session's issue, which this one does not."""
     on = following.pull(client, given.issue)
@@ -91,6 +94,8 @@ def _from_pull(given: ActionSettings, client: Client, about: Mapping[str, Any]) 
     if given.comment:
         asked = facts.asked(client, (given.issue,), given.comment)
         intent = commanded(asked, state) if asked else Refusal("the comment is no command")
+        if asked and isinstance(intent, Intent) and intent.verb in STARTS:
+            intent = started(about["id"], found, asked)
         if isinstance(intent, Refusal):
             return _nothing_to_do(given, about, intent)
         if state is None or intent.verb in OPEN_TO_ALL:
@@ -155,6 +160,8 @@ def _frozen(given: ActionSettings, environment: Settings, configured: Configurat
         repeat_proof=True,
         experience=claim.experience,
     )
+    if claim.state.began == "plan" and not claim.state.follow:
+        settings = replace(settings, approval="asked")
     return replace(settings, sources=configured.sources, configuration=hashlib.sha256(configured.kept()).hexdigest())
 
 

@@ -39,8 +39,9 @@ class SessionState:
     includes; `lost` names the jobs whose journal is gone and whose money the next one has to give up. `waits` is what the run
     waits for, as `Waiting` has it; `needs` is what a cap that sessions share has to have left before it goes on. `added` is what
     people raised the cap by since a run took it up: `added_by` whom and why last, in the comment `added_for` (0: by a button).
+    `began` is the command in whose comment `event` the session was asked for, empty where `event` is a label's.
     `revised_for` is the comment that asked for another plan last. `follow` is what the present or last run follows, as in
-    `follow_up.FollowUp`, said by `follow_by`; empty for what the label began. `from_sha` is the head that it was asked for on;
+    `follow_up.FollowUp`, said by `follow_by`; empty for what began the session. `from_sha` is the head that it was asked for on;
     checks are mended unasked `fix_checks` times in a row at most, and were `ci_fixes` times. Times are UTC, ISO 8601.
     """
 
@@ -85,6 +86,7 @@ class SessionState:
     head_sha: str = ""
     pull: int = 0
     revised_for: int = 0
+    began: str = ""
     follow: str = ""
     follow_by: str = ""
     from_sha: str = ""
@@ -137,14 +139,15 @@ def read_state(payload: Any) -> SessionState:
 
 
 def session_id(repo_id: int, issue: int, event: int, at: str) -> str:
-    """The id of the session that the labelled event `event` starts: webhook, native trigger and sweep all compute the same."""
+    """The id of the session that the labelled event or comment `event` starts: webhook, native trigger and sweep all compute
+    the same."""
     short = hashlib.sha256(f"{repo_id}/{issue}/{event}".encode()).hexdigest()[:8]
     stamp = re.sub(r"[-:]", "", at[:19]).replace("T", "_")
     return f"issue-{issue}-{short}_{stamp}"
 
 
 def asked_at(session: str) -> str:
-    """When the label of a session was set, from its id: UTC, ISO 8601."""
+    """When a session was asked for, from its id: UTC, ISO 8601."""
     day, at = session.split("_")[1:3]
     return f"{day[:4]}-{day[4:6]}-{day[6:8]}T{at[:2]}:{at[2:4]}:{at[4:6]}Z"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, get_args
 
 from bot.core.budget import LEAST, MICRO
 from bot.core.errors import BadInput, PolicyError
@@ -19,8 +19,12 @@ from bot.core.session import LABEL, STOP_LABEL, SessionState, asked_at, session_
 from bot.core.settling import approval_waits, waits_for_money
 from bot.core.ticket import freeze
 
-Verb = Literal["start", "approve", "revise", "retry", "budget", "fix", "fix-ci", "rollback", "stop", "status", "help"]
-PERSONS_VERBS: tuple[Verb, ...] = ("approve", "revise", "retry", "budget", "fix", "fix-ci", "rollback", "stop", "status", "help")
+Verb = Literal[
+    "start", "plan", "build", "approve", "revise", "retry", "budget", "fix", "fix-ci", "rollback", "stop", "status", "help",
+]  # fmt: skip
+PERSONS_VERBS: tuple[Verb, ...] = tuple(verb for verb in get_args(Verb) if verb != "start")
+STARTS: tuple[Verb, ...] = ("plan", "build")
+"""What begins a session as the label does; after `plan` nothing is built before somebody approves."""
 OF_PLAN: tuple[Verb, ...] = ("approve", "revise")
 """What is said to a plan that waits for approval."""
 IN_WORDS: tuple[Verb, ...] = ("revise", "fix")
@@ -32,8 +36,8 @@ ANSWERED: tuple[Verb, ...] = ("status", "help", "rollback")
 WRITERS = ("admin", "write")
 OPEN_TO_ALL: tuple[Verb, ...] = ("status", "help")
 VOID = (
-    "The issue was edited after it was labelled, so the plan is not for what it says now and cannot be approved: take the label "
-    f"`{LABEL}` off and put it on again."
+    "The issue was edited after the session was asked for, so the plan is not for what it says now and cannot be approved: put "
+    f"the label `{LABEL}` on it anew."
 )
 MOST = 10_000 * MICRO
 """The most that a cap can be, in micro-dollars; the configuration takes no more either."""
@@ -99,7 +103,7 @@ class Asked:
 @dataclass(frozen=True, slots=True)
 class Intent:
     """What is to be done, for whom, in which session. `amount` is micro-dollars that the cap is raised by, `point` what a
-    rollback goes to, `comment` where it was asked for."""
+    rollback goes to, `comment` where it was asked for, `event` the labelled event or the comment that begins the session."""
 
     verb: Verb
     session: str
@@ -109,6 +113,7 @@ class Intent:
     reason: str = ""
     comment: int = 0
     point: str = ""
+    event: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,27 +157,37 @@ def may_write(actor: Actor) -> bool:
     return actor.permission in WRITERS and actor.type == "User"
 
 
-def started(repo_id: int, facts: IssueFacts) -> Intent | Refusal:
-    """The session that the trigger label asks for.
+def started(repo_id: int, facts: IssueFacts, asked: Asked | None = None) -> Intent | Refusal:
+    """The session that the trigger label asks for, or the command `asked` on the issue, which needs no label.
 
-    An edit in the same second as the label counts as after it: GitHub's times have no smaller unit.
+    An edit in the same second as the label or the command counts as after it: GitHub's times have no smaller unit.
     """
-    event = facts.labelled
-    if facts.is_pull:
-        return Refusal("the label is on a pull request, not on an issue")
-    if event is None or LABEL not in facts.labels:
+    event = LabelEvent(asked.comment, asked.at, asked.actor) if asked else facts.labelled
+    if event is None or not (asked or LABEL in facts.labels):
         return Refusal("the issue does not have the label")
+    if why := _why_none(facts, event, asked):
+        return Refusal(why, f"Nothing begins: {why}." if asked and may_write(event.actor) else "")
+    session = session_id(repo_id, facts.number, event.id, event.at)
+    return Intent(asked.verb if asked else "start", session, event.actor.login, event=event.id)
+
+
+def _why_none(facts: IssueFacts, event: LabelEvent, asked: Asked | None) -> str:
+    """Why no session begins by `event`; empty where one does."""
+    if facts.is_pull or (asked and asked.place != facts.number):
+        return "this is a pull request, not an issue"
     if not facts.open:
-        return Refusal("the issue is closed")
+        return "the issue is closed"
     if STOP_LABEL in facts.labels:
-        return Refusal("the issue has the stop label")
+        return f"the issue has the label `{STOP_LABEL}`"
     if not may_write(event.actor):
-        return Refusal(f"{event.actor.login} has no write permission here")
+        return f"{event.actor.login} has no write permission here"
+    if asked and asked.edited:
+        return "the comment was edited"
     if not facts.edits_known:
-        return Refusal("GitHub does not tell when the issue was edited")
+        return "GitHub does not tell when the issue was edited"
     if facts.edited_at is not None and moment(facts.edited_at) >= moment(event.at):
-        return Refusal("the issue was edited after it was labelled")
-    return Intent("start", session_id(repo_id, facts.number, event.id, event.at), event.actor.login)
+        return "the issue was edited after that"
+    return ""
 
 
 def edited_since(facts: IssueFacts, session: str) -> bool:
@@ -190,11 +205,26 @@ def commanded(asked: Asked, state: SessionState | None, *, edited: bool = False)
         return Refusal(f"{asked.actor.login} has no write permission here")
     if asked.edited:
         return Refusal("the comment was edited", "A command counts as it was first written: write it again.")
+    if asked.verb in STARTS:
+        return _begins(asked, state)
     if state is None:
         return Refusal("there is no session", f"There is no session on this issue: put the label `{LABEL}` on it to start one.")
     if asked.verb in OF_PLAN and edited:
         return Refusal("the issue was edited", VOID)
     return _in_session(asked, state)
+
+
+def _begins(asked: Asked, state: SessionState | None) -> Intent | Refusal:
+    """Whether there may be another session; `started` says which."""
+    if state is not None and state.began and state.event == asked.comment:
+        return Refusal("done already")
+    if state is None or state.standing == "over":
+        return Intent(asked.verb, "", asked.actor.login)
+    if approval_waits(state):
+        how = f"`/ostler approve {short(state.plan_digest)}` has exactly it built, `/ostler revise TEXT` another one made"
+        return Refusal("a plan waits for approval", f"A plan waits for approval: {how}.")
+    stands = "is at work" if state.standing == "working" else "waits for something"
+    return Refusal("there is a session", f"A session of this issue {stands}: `/ostler status` says more, `/ostler stop` ends it.")
 
 
 def _in_session(asked: Asked, state: SessionState) -> Intent | Refusal:

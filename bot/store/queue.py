@@ -51,7 +51,7 @@ class Queue:
 
     def __init__(self, database: Database, *, smart: bool = True, lease: float = LEASE_SECONDS) -> None:
         self._database, self._lease = database, lease
-        last = (sessions.c.event, sessions.c.id)  # GitHub numbers its events in their order
+        last = (sessions.c.event, sessions.c.id)
         waited = sa.func.coalesce(turns.c.last_started, 0.0)
         order = (sessions.c.priority, sessions.c.position.is_(None), sessions.c.position, waited) if smart else ()
         # What was being started comes first: the workflow run that it was asked for may be there.

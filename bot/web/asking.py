@@ -16,6 +16,7 @@ from bot.core.triggers import (
     ANSWERED,
     FOLLOWS,
     OF_PLAN,
+    STARTS,
     Asked,
     Intent,
     Refusal,
@@ -25,6 +26,7 @@ from bot.core.triggers import (
     may_write,
     raised_before,
     revised_before,
+    started,
 )
 from bot.github import actions, comments, facts
 from bot.github.client import Client, Conflict
@@ -111,6 +113,9 @@ def _ask(office: Office, place: Place, row: Row | None, issue: int, asked: Asked
     client = office.access.client(place.name, place.installation)
     state = row.state if row else None
     said = _said(office, client, asked, state)
+    told = facts.issue(client, asked.place) if isinstance(said, Intent) and said.verb in STARTS else None
+    if told is not None:
+        said = started(place.id, told, asked)
     outcome = "done" if isinstance(said, Intent) else said.why
     office.telemetry.tell(AskedFact(asked.verb, place.name, issue, asked.actor.login, outcome))
     if isinstance(said, Refusal):
@@ -119,6 +124,9 @@ def _ask(office: Office, place: Place, row: Row | None, issue: int, asked: Asked
         return
     if asked.comment:
         comments.react(client, "eyes", comment=asked.comment)
+    if told is not None:
+        starting.enter(office, place, told, said)
+        return
     if answer := _answer(office, client, issue, kind, state, said):
         _reply(office, client, issue, kind, state, answer)
     if row is not None and said.verb not in ANSWERED:

@@ -335,7 +335,21 @@ FEATURES = (
         "bot/action/gate.py",
         "        _revise(client, driver, state)",
         "        pass",
-        "test_plans.py::test_a_plan_is_revised_and_only_the_new_one_can_be_approved[alone]",
+        "test_plans.py::test_a_plan_is_asked_for_and_revised_and_only_the_new_one_can_be_approved[alone]",
+    ),
+    Feature(
+        "who asks for a plan approves it",
+        "bot/action/gate.py",
+        '    if claim.state.began == "plan" and not claim.state.follow:',
+        "    if False:",
+        "test_plans.py::test_a_plan_is_asked_for_and_revised_and_only_the_new_one_can_be_approved[app]",
+    ),
+    Feature(
+        "a command begins a session",
+        "bot/web/asking.py",
+        "        starting.enter(office, place, told, said)",
+        "        pass",
+        "test_plans.py::test_each_command_begins_one_session[app]",
     ),
     Feature(
         "suggestions of a review need no model",

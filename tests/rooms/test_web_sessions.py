@@ -247,6 +247,31 @@ class TestCommands:
         app.command("ada", self.issue, "/ostler retry", twice=True)
         assert (app.state(self.issue).standing, app.state(self.issue).stopped_by) == ("working", "")
 
+    def test_another_plan_is_asked_for_once_and_the_one_before_is_void(self, app: App) -> None:
+        app.command("tri", self.issue, "/ostler revise it")
+        assert app.state(self.issue).standing == "waiting"
+        app.command("ada", self.issue, "/ostler revise it\n\nall", twice=True)
+        state = app.state(self.issue)
+        assert (state.standing, state.next_job, state.plan_digest) == ("working", "plan", "")
+        assert state.revised_for == app.get(f"issues/{self.issue}/comments")[-1]["id"]
+        assert (app.office.queue.lanes(), app.said(self.issue)) == ({"queued": 1}, [])
+        app.command("ada", self.issue, "/ostler approve 7f7f7f7f")
+        assert "No plan waits for approval here." in app.said(self.issue)[0]
+        assert app.state(self.issue).approved_digest == ""
+
+    def test_an_issue_that_was_edited_has_no_other_plan_made(self, app: App) -> None:
+        app.hub.person("ada").edit_issue(REPO, self.issue, body="2 + 3 should be 6")
+        app.command("ada", self.issue, "/ostler revise it")
+        assert app.state(self.issue).standing == "waiting"
+        assert "was edited after the session was asked for" in app.said(self.issue)[0]
+
+    def test_one_session_of_an_issue_at_a_time(self, app: App) -> None:
+        app.command("ada", self.issue, "/ostler plan", twice=True)
+        app.command("ada", self.issue, "/ostler build")
+        assert len(app.said(self.issue)) == 2
+        assert all("`/ostler approve 7f7f7f7f` has exactly it built" in text for text in app.said(self.issue))
+        assert len(app.branches()) == 1
+
     def test_more_money_counts_once_and_is_told_where_it_does_not_count_yet(self, app: App) -> None:
         app.command("ada", self.issue, "/ostler budget +2 it is large", twice=True)
         state = app.state(self.issue)
@@ -293,6 +318,19 @@ class TestCommands:
         assert (oldest.id, oldest.state.standing) == (first, "over")
         assert newest.id != first
         assert len(app.branches()) == 2
+
+
+def test_a_command_begins_one_session_however_often_it_is_told_of(fresh: App) -> None:
+    issue = fresh.hub.person("ada").open_issue(REPO, "Sums are wrong", "2 + 3 should be 5")
+    for who in ("tri", "rea"):
+        fresh.command(who, issue, "/ostler plan")
+    assert (fresh.office.queue.lanes(), fresh.said(issue)) == ({}, [])
+    fresh.command("ada", issue, "/ostler plan", twice=True)
+    state = fresh.state(issue)
+    assert (state.began, state.requested_by, fresh.office.queue.lanes()) == ("plan", "ada", {"new": 1})
+    assert state.event == fresh.get(f"issues/{issue}/comments")[-1]["id"]
+    fresh.work()
+    assert (len(fresh.branches()), fresh.said(issue)) == (1, [])
 
 
 @pytest.mark.parametrize("kind", ["status-502", "drop-before", "drop-after"])
