@@ -28,7 +28,6 @@ from bot.core.events import (
     Resumed,
     RoomFailed,
     RunRequested,
-    StopRequested,
 )
 from bot.core.follow_up import FollowUp
 from bot.core.following import place
@@ -218,19 +217,10 @@ def _go_on(
     journal = Journal(folder.journal_path, utc_now)
     driver = Driver(journal, lambda run, effect: None, lambda run, effect: False)
     _give_up_lost(driver, state)
-    if claim.intent.verb in ("retry", "budget", "revise"):
-        state = replace(state, restarts=0)
-    if claim.intent.verb == "revise":  # beside an App it stands in the state
-        state = replace(state, revised_for=claim.intent.comment)
-    if claim.intent.amount:  # beside an App it stands in the state
-        intent = claim.intent
-        state = replace(
-            state, added=state.added + intent.amount, added_by=intent.by, added_why=intent.reason, added_for=intent.comment
-        )
-    if claim.intent.verb == "stop" or state.stopped_by:
-        if not driver.run.over:
-            driver.feed(StopRequested(state.stopped_by or claim.intent.by))
-    elif driver.run.over and driver.run.state != "DONE_SUCCESS" and state.follow:
+    state = _heard(state, claim.intent)
+    if state.stopped_by:  # the run keeps its state: whoever has the session go on finds it as it was
+        return _handed_over(given, driver, journal, taken(state, given.run_id, utc_now()))
+    if driver.run.over and driver.run.state != "DONE_SUCCESS" and state.follow:
         journal.close()
         journal.path.unlink()
         return _begin(given, environment, client, files, about, found, replace(claim, state=state))
@@ -244,6 +234,22 @@ def _go_on(
         _revise(client, driver, state)
         _answer(given, environment, driver, state, claim.intent, files)
     return _handed_over(given, driver, journal, taken(state, given.run_id, utc_now()))
+
+
+def _heard(state: SessionState, intent: Intent) -> SessionState:
+    """What a person said, where no App has put it into the state."""
+    if intent.verb in ("retry", "budget", "revise"):
+        state = replace(state, restarts=0)
+    if intent.verb == "stop":
+        return replace(state, stopped_by=intent.by)
+    if intent.verb == "retry":
+        return replace(state, stopped_by="", resumed_at=intent.at)
+    if intent.verb == "revise":
+        return replace(state, revised_for=intent.comment)
+    if intent.amount:
+        added = state.added + intent.amount
+        return replace(state, added=added, added_by=intent.by, added_why=intent.reason, added_for=intent.comment)
+    return state
 
 
 def _refused(given: ActionSettings, state: SessionState, why: str) -> dict[str, str]:
@@ -375,6 +381,8 @@ def _handed_over(given: ActionSettings, driver: Driver, journal: Journal, state:
     journal.close()
     run = driver.run
     outputs = outputs_of(given, run, head)
+    if state.stopped_by:
+        outputs["next"] = str(Job.CONCLUDE)
     state = replace(state, next_job=outputs["next"], lost="")
     if not is_branch_of(state.branch, state.issue, state.session):
         raise PolicyError("The session's branch is not one of Ostler's.")

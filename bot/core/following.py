@@ -69,6 +69,11 @@ def since(state: SessionState) -> str:
     return key_parts(state.follow)[0] if state.follow else asked_at(state.session)
 
 
+def stops_since(state: SessionState) -> str:
+    """From when on a word to stop counts: UTC, ISO 8601. Whoever had the session go on took back what stopped it before."""
+    return max(since(state), state.resumed_at or since(state), key=moment)
+
+
 def place(state: SessionState) -> int:
     """The issue or pull request on which the present run is talked about."""
     return state.pull if state.follow else state.issue

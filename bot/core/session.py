@@ -39,10 +39,11 @@ class SessionState:
     includes; `lost` names the jobs whose journal is gone and whose money the next one has to give up. `waits` is what the run
     waits for, as `Waiting` has it; `needs` is what a cap that sessions share has to have left before it goes on. `added` is what
     people raised the cap by since a run took it up: `added_by` whom and why last, in the comment `added_for` (0: by a button).
-    `began` is the command in whose comment `event` the session was asked for, empty where `event` is a label's.
-    `revised_for` is the comment that asked for another plan last. `follow` is what the present or last run follows, as in
-    `follow_up.FollowUp`, said by `follow_by`; empty for what began the session. `from_sha` is the head that it was asked for on;
-    checks are mended unasked `fix_checks` times in a row at most, and were `ci_fixes` times. Times are UTC, ISO 8601.
+    `resumed_at` is when a person last had the session go on: what stopped it before counts no more. `began` is the command in
+    whose comment `event` it was asked for, empty where `event` is a label's; `revised_for` the comment that asked for another
+    plan last. `follow` is what the present or last run follows, as in `follow_up.FollowUp`, said by `follow_by`; empty for what
+    began the session. `from_sha` is the head that it was asked for on; checks are mended unasked `fix_checks` times in a row at
+    most, and were `ci_fixes` times. Times are UTC, ISO 8601.
     """
 
     repo_id: int
@@ -71,6 +72,7 @@ class SessionState:
     approved_digest: str = ""
     approved_by: str = ""
     stopped_by: str = ""
+    resumed_at: str = ""
     runs: int = 1
     earlier: int = 0
     lost: str = ""

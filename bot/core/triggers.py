@@ -7,6 +7,7 @@ was edited after it was asked for is not what was asked for.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, get_args
@@ -29,6 +30,8 @@ OF_PLAN: tuple[Verb, ...] = ("approve", "revise")
 """What is said to a plan that waits for approval."""
 IN_WORDS: tuple[Verb, ...] = ("revise", "fix")
 """What takes a text of any length behind it."""
+SYNONYMS: Mapping[str, Verb] = {"resume": "retry"}
+"""To go on and to try again is one thing: a run that can go on does, for one that ended another is begun."""
 FOLLOWS: tuple[Verb, ...] = ("fix", "fix-ci")
 """What is said on the pull request and makes a further run."""
 ANSWERED: tuple[Verb, ...] = ("status", "help", "rollback")
@@ -103,7 +106,8 @@ class Asked:
 @dataclass(frozen=True, slots=True)
 class Intent:
     """What is to be done, for whom, in which session. `amount` is micro-dollars that the cap is raised by, `point` what a
-    rollback goes to, `comment` where it was asked for, `event` the labelled event or the comment that begins the session."""
+    rollback goes to, `comment` where it was asked for, `event` the labelled event or the comment that begins the session,
+    `at` when it was said."""
 
     verb: Verb
     session: str
@@ -114,6 +118,7 @@ class Intent:
     comment: int = 0
     point: str = ""
     event: int = 0
+    at: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +140,7 @@ def command(body: str) -> tuple[Verb, str] | None:
     match = _COMMAND.fullmatch(first)
     if match is None:
         return None
-    verb = match["verb"] or "help"
+    verb = SYNONYMS.get(match["verb"], match["verb"]) or "help"
     reason = (match["reason"] or "").strip()
     for known in PERSONS_VERBS:
         if verb == known and (known in ("budget", *IN_WORDS) or not reason):
@@ -244,7 +249,7 @@ def _in_session(asked: Asked, state: SessionState) -> Intent | Refusal:
         return Intent("rollback", state.session, asked.actor.login, point=asked.argument, comment=asked.comment)
     if asked.verb == "stop" and state.standing == "over":
         return Refusal("the session is over", "The session is over: there is nothing to stop.")
-    return Intent(asked.verb, state.session, asked.actor.login)
+    return Intent(asked.verb, state.session, asked.actor.login, at=asked.at)
 
 
 def _approved(asked: Asked, state: SessionState) -> Intent | Refusal:

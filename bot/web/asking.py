@@ -208,7 +208,7 @@ def _move(office: Office, row: Row, said: Intent, asked: Asked) -> None:
     elif said.verb == "budget":
         office.change(row.id, lambda state: _more(state, said, office.at))
     elif said.verb == "retry":
-        office.change(row.id, lambda state: retried(state, office.at) if state.standing != "working" else state)
+        office.change(row.id, lambda state: _again(state, said, office.at))
     office.show(row.id)
 
 
@@ -216,6 +216,10 @@ def _more(state: SessionState, said: Intent, at: str) -> SessionState:
     if state.standing == "over" or raised_before(state, said.comment):
         return state
     return raised(state, said.amount, said.by, said.reason, said.comment, at)
+
+
+def _again(state: SessionState, said: Intent, at: str) -> SessionState:
+    return retried(state, at, said.at or at) if state.standing != "working" else state
 
 
 def _another(state: SessionState, comment: int, at: str) -> SessionState:

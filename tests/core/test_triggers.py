@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from bot.core.following import stops_since
 from bot.core.session import LABEL, STOP_LABEL, SessionState, asked_at
-from bot.core.triggers import Actor, Asked, Intent, IssueFacts, LabelEvent, Refusal, Verb, command, commanded, started
+from bot.core.triggers import Actor, Asked, Intent, IssueFacts, LabelEvent, Refusal, Verb, command, commanded, moment, started
 
 AT = "2026-11-21T11:34:31Z"
 ADA = Actor("ada", 1, "User", "write")
@@ -78,3 +81,16 @@ def test_another_plan_is_asked_for_once_and_only_while_one_waits() -> None:
         assert isinstance(refused, Refusal)
         assert refused.say
         assert "\n" not in refused.say
+
+
+def test_to_resume_is_to_retry() -> None:
+    assert command("/ostler resume") == command("/ostler retry") == ("retry", "")
+    assert command("/ostler resume right now") is None
+
+
+@given(st.datetimes(), st.datetimes())
+def test_what_stopped_a_session_before_it_was_resumed_counts_no_more(stopped: object, resumed: object) -> None:
+    at, again = (f"{str(time)[:19].replace(' ', 'T')}Z" for time in (stopped, resumed))
+    since = moment(stops_since(replace(STATE, resumed_at=again)))
+    assert since >= moment(asked_at(STATE.session))
+    assert (moment(at) >= since) == (moment(at) >= moment(again) and moment(at) >= moment(AT))

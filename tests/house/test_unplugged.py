@@ -352,6 +352,13 @@ FEATURES = (
         "test_plans.py::test_each_command_begins_one_session[app]",
     ),
     Feature(
+        "what was stopped goes on",
+        "bot/core/following.py",
+        "    return max(since(state), state.resumed_at or since(state), key=moment)",
+        "    return since(state)",
+        "test_plans.py::test_a_session_goes_on_after_it_was_stopped[alone]",
+    ),
+    Feature(
         "suggestions of a review need no model",
         "bot/core/strategy.py",
         "    suggested = follow.calls if follow else ()",

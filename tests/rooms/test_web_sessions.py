@@ -246,6 +246,7 @@ class TestCommands:
         assert (app.checks()[0]["conclusion"], app.said(self.issue)) == ("neutral", [])
         app.command("ada", self.issue, "/ostler retry", twice=True)
         assert (app.state(self.issue).standing, app.state(self.issue).stopped_by) == ("working", "")
+        assert app.state(self.issue).resumed_at == app.get(f"issues/{self.issue}/comments")[-1]["created_at"]
 
     def test_another_plan_is_asked_for_once_and_the_one_before_is_void(self, app: App) -> None:
         app.command("tri", self.issue, "/ostler revise it")

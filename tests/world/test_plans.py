@@ -1,4 +1,4 @@
-"""Sessions that commands begin and plans that are revised, with the App and alone."""
+"""Sessions that commands begin, plans that are revised, and work that goes on after it was stopped, with the App and alone."""
 
 from __future__ import annotations
 
@@ -94,3 +94,30 @@ def test_each_command_begins_one_session(tmp_path: Path, setup: Setup) -> None:
         assert "Nothing begins: the issue has the label `ostler:stop`." in told.replies[-1]["body"]
         assert there.scene.vendors.journal() == []
         assert there.hub.errors == []
+
+
+@both
+def test_a_session_goes_on_after_it_was_stopped(tmp_path: Path, setup: Setup) -> None:
+    """With the plan that it had: no model is asked again, and the old word to stop counts no more."""
+    with town(tmp_path, setup, config="approval: always\n") as there:
+        number = there.ask()
+        there.settle()
+        before, digest, asked = there.story(number), there.digest(number), len(there.scene.vendors.journal())
+        there.say(number, "/ostler stop", by="bob")
+        there.settle()
+        told = there.story(number)
+        assert told.state["standing"] == "over"
+        assert told.check["output"]["title"] == "Stopped: stopped by bob"
+        same("status-stopped", only(told.status))
+
+        time.sleep(1.1)  # GitHub's times have no smaller unit than a second
+        there.say(number, "/ostler resume", by="tess")
+        there.say(number, "/ostler resume")
+        there.settle()
+        told = there.story(number)
+        assert (told.state_labels, there.digest(number)) == (["ostler:awaiting-approval"], digest)
+        assert (told.state["runs"], told.state["spent"]) == (1, before.state["spent"])
+        assert len(there.scene.vendors.journal()) == asked
+        approve(there, number)
+        there.settle()
+        there.expect_one(number)
