@@ -66,8 +66,10 @@ class App:
     def labels(self, issue: int) -> set[str]:
         return {label["name"] for label in self.get(f"issues/{issue}")["labels"]}
 
-    def said(self, issue: int) -> list[str]:
-        return [comment["body"] for comment in self.get(f"issues/{issue}/comments") if comment["user"]["type"] == "Bot"]
+    def said(self, issue: int, *, trouble: bool = False) -> list[str]:
+        """What the App said there: its answers, or that no workflow run goes on."""
+        found = [comment["body"] for comment in self.get(f"issues/{issue}/comments") if comment["user"]["type"] == "Bot"]
+        return [text for text in found if text.startswith("<!-- ostler:trouble") == trouble]
 
     def state(self, issue: int) -> SessionState:
         rows = self.office.runs.of_issue(self.hub.found(REPO).id, issue)
@@ -156,6 +158,9 @@ def test_a_repository_without_the_workflow_is_told_so(fresh: App) -> None:
     check = fresh.checks()[0]
     assert (check["status"], check["conclusion"]) == ("completed", "action_required")
     assert fresh.labels(issue) == {"ostler", "ostler:needs-human"}
+    fresh.work()
+    (told,) = fresh.said(issue, trouble=True)
+    assert told.endswith("The default branch has no .github/workflows/ostler.yml: add it as the README shows, then retry.\n")
 
 
 @pytest.mark.parametrize("case", ["triage", "edited", "stop label", "closed", "unlabelled"])
