@@ -30,7 +30,7 @@ from bot.core.events import (
     RunRequested,
 )
 from bot.core.follow_up import FollowUp
-from bot.core.following import place
+from bot.core.following import place, places, stops_since
 from bot.core.jobs import Job
 from bot.core.selection import triage
 from bot.core.session import STOP_LABEL, SessionState, is_branch_of, issue_of
@@ -146,7 +146,8 @@ def _begin(
     _allow(driver, claim.allowance)
     if problem:
         driver.feed(RoomFailed("PrepareWorkspace", "environment", problem), journal.records[-1].seq)
-    return _handed_over(given, driver, journal, taken(state, given.run_id, utc_now()))
+    heard = since(state) if claim.fresh and not given.coordinator else utc_now()
+    return _handed_over(given, driver, journal, taken(state, given.run_id, heard))
 
 
 def _frozen(given: ActionSettings, environment: Settings, configured: Configuration, claim: Claim) -> RunSettings:
@@ -218,13 +219,15 @@ def _go_on(
     driver = Driver(journal, lambda run, effect: None, lambda run, effect: False)
     _give_up_lost(driver, state)
     state = _heard(state, claim.intent)
+    if not state.stopped_by and not given.coordinator:
+        state = replace(state, stopped_by=facts.stopped(client, places(state), stops_since(state)) or "")
     if state.stopped_by:  # the run keeps its state: whoever has the session go on finds it as it was
         return _handed_over(given, driver, journal, taken(state, given.run_id, utc_now()))
     if driver.run.over and driver.run.state != "DONE_SUCCESS" and state.follow:
         journal.close()
         journal.path.unlink()
         return _begin(given, environment, client, files, about, found, replace(claim, state=state))
-    elif driver.run.over and driver.run.state != "DONE_SUCCESS":
+    if driver.run.over and driver.run.state != "DONE_SUCCESS":
         old = driver.run.request
         settings = _with(_budget_now(given, environment, files, old.settings, state.spent), state.added)
         journal, driver, state = _again(given, replace(old, settings=settings), journal, state)
