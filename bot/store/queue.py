@@ -156,11 +156,14 @@ class Queue:
         with self._database.begin() as connection:
             connection.execute(update.values(due_at=0.0))
 
-    def place(self, session: str, position: int | None) -> bool:
+    def place(self, session: str, position: int | None, now: float) -> bool:
         """Put the session before all of its priority that have a higher position or none; whether there is such a session."""
+        update = sa.update(sessions).where(sessions.c.id == session).values(position=position).returning(sessions.c.repo_id)
         with self._database.begin() as connection:
-            update = sa.update(sessions).where(sessions.c.id == session).values(position=position)
-            return connection.execute(update).rowcount == 1
+            repo_id = connection.scalar(update)
+            if repo_id is not None:
+                touch(connection, repo_id, now)
+            return repo_id is not None
 
     def first(self, session: str, repo_id: int, now: float) -> None:
         """Put a queued session of this repository before all others, and before every priority; the last one put first is."""

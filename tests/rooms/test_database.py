@@ -217,7 +217,7 @@ class TestQueue:
         for number in reversed(range(1, len(crowd) + 1)):  # a sweep finds the newest first
             repo, priority, position = waiting[number] = crowd[number - 1]
             runs.add(row(number, repo=repo, priority=priority), 1.0)
-            queue.place(row(number).id, position)
+            queue.place(row(number).id, position, 0.0)
         served: dict[int, float] = {}
         for now in range(10, 10 + len(crowd)):
             least = min(
