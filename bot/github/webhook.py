@@ -30,7 +30,7 @@ _NAME = LABEL.encode()
 _SUBJECTS = frozenset(
     ("issue", "comment", "check_run", "check_suite", "workflow_run", "workflow_job", "pull_request", "review", "discussion")
 )
-_EVENTS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
+HEARD: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "issues": (frozenset(("issue",)), frozenset(("labeled", "unlabeled", "edited"))),
     "issue_comment": (frozenset(("issue", "comment")), frozenset(("created",))),
     "check_run": (frozenset(("check_run",)), frozenset(("requested_action", "completed"))),
@@ -146,7 +146,7 @@ def ignored(event: str, raw: bytes) -> str:
 
     What is ignored has no effect, so nothing else of it is read: most deliveries end here.
     """
-    known = _EVENTS.get(event)
+    known = HEARD.get(event)
     if known is None:
         return _UNHEARD.get(event, _NO_EVENT)
     first = _FIRST.match(raw)
@@ -163,10 +163,10 @@ def parse(event: str, raw: bytes) -> Delivery:
     Raises:
         BadInput: not the JSON of such an event, or none that Ostler listens to.
     """
-    if event not in _EVENTS:
+    if event not in HEARD:
         raise BadInput(f"{event} is {_NO_EVENT}.")
     payload = _object(raw)
-    if payload.keys() & _SUBJECTS != _EVENTS[event][0]:
+    if payload.keys() & _SUBJECTS != HEARD[event][0]:
         raise BadInput(f"The delivery is not of the shape of {event}.")
     return _delivery(event, _take(payload, "action", str), payload)
 
