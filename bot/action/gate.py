@@ -146,8 +146,7 @@ def _begin(
     _allow(driver, claim.allowance)
     if problem:
         driver.feed(RoomFailed("PrepareWorkspace", "environment", problem), journal.records[-1].seq)
-    heard = since(state) if claim.fresh and not given.coordinator else utc_now()
-    return _handed_over(given, driver, journal, taken(state, given.run_id, heard))
+    return _handed_over(given, driver, journal, taken(state, given.run_id, utc_now()))
 
 
 def _frozen(given: ActionSettings, environment: Settings, configured: Configuration, claim: Claim) -> RunSettings:

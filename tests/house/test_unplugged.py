@@ -795,7 +795,7 @@ FEATURES = (
     Feature(
         "approval: always asks for a fixer's work too",
         "bot/core/strategy.py",
-        ' if fixers and settings.approval != "always" else',
+        ' if fixers and settings.approval not in ("always", "asked") else',
         " if fixers else",
         "test_modes.py::test_where_everything_is_to_be_approved_a_fixers_work_is_too",
     ),
@@ -809,23 +809,9 @@ FEATURES = (
     Feature(
         "a stop that nobody heard is heard before anything is built",
         "bot/action/gate.py",
-        '    return facts.stopped(client, places(state), unheard_since(state) if given.coordinator else since(state)) or ""',
-        '    return ""',
+        '        state = replace(state, stopped_by=facts.stopped(client, places(state), stops_since(state)) or "")',
+        "        pass",
         "test_events.py::test_what_was_stopped_is_delivered_when_somebody_has_it_go_on[alone]",
-    ),
-    Feature(
-        "what was stopped goes on once somebody says so",
-        "bot/github/facts.py",
-        '                by = who.login if verb == "stop" else None',
-        '                by = who.login if verb == "stop" else by',
-        "test_events.py::test_what_was_stopped_is_delivered_when_somebody_has_it_go_on[alone]",
-    ),
-    Feature(
-        "an App hears stops by itself",
-        "bot/core/following.py",
-        '    return f"{state.issued_at[:19]}Z"',
-        "    return since(state)",
-        "test_events.py::test_what_was_stopped_is_delivered_when_somebody_has_it_go_on[app]",
     ),
     Feature(
         "a tick on the dashboard puts a session first",
