@@ -114,7 +114,7 @@ def report_of(given: ActionSettings, state: SessionState, folder: SessionFolder,
     died = tuple(name for name in ended if ended[name] in ENDED_BADLY)
     known = had_by(folder, given.run_id)
     lost = ",".join(name for name in died if name in MODEL_JOBS and name not in known)
-    standing: Standing = "over" if run.over else "waiting" if waits(run) or given.refused else "working"
+    standing: Standing = "over" if run.over and run.pending is None else "waiting" if waits(run) or given.refused else "working"
     waiting = None if run.over else run.waiting
     waited = run.waiting.text if run.waiting else ""
     changed = run.changeset is not None and bool(run.changeset.files)
@@ -171,7 +171,7 @@ def _claims_too_much(state: SessionState, run: Run, ended: Mapping[str, str]) ->
         reached += 1
         if stages[reached] is Job.CONFIRM and ended.get(Job.CONFIRM, "skipped") == "skipped":
             reached += 1  # the audit left nothing to try, and on its machine ran no code that could lie about that
-    delivered = run.state is RunState.DONE_SUCCESS and run.changeset is not None and bool(run.changeset.files)
+    delivered = bool(run.head_sha)
     claimed = Job.CONCLUDE if delivered else next_job(run)
     if claimed not in stages or (claimed is Job.CONCLUDE and not delivered):
         return ""  # it waits for a person, or ended without a result: nothing can be got by claiming that

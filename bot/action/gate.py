@@ -16,7 +16,7 @@ from bot.action.outputs import outputs_of, summarise
 from bot.action.settings import ActionSettings
 from bot.config import VENDORS, Configuration, Settings, combine, run_settings
 from bot.core.budget import LEAST, MICRO
-from bot.core.effects import AskPerson
+from bot.core.effects import AskPerson, Deliver
 from bot.core.errors import BadInput, PolicyError, SetupError
 from bot.core.events import (
     AllowanceGiven,
@@ -28,6 +28,7 @@ from bot.core.events import (
     Resumed,
     RoomFailed,
     RunRequested,
+    ShipRequested,
 )
 from bot.core.follow_up import FollowUp
 from bot.core.following import place, places, stops_since
@@ -222,6 +223,10 @@ def _go_on(
         state = replace(state, stopped_by=facts.stopped(client, places(state), stops_since(state)) or "")
     if state.stopped_by:  # the run keeps its state: whoever has the session go on finds it as it was
         return _handed_over(given, driver, journal, taken(state, given.run_id, utc_now()))
+    if state.shipped_by:
+        if not isinstance(driver.run.pending, Deliver):
+            driver.feed(ShipRequested(state.shipped_by))
+        return _handed_over(given, driver, journal, taken(state, given.run_id, utc_now()))
     if driver.run.over and driver.run.state != "DONE_SUCCESS" and state.follow:
         journal.close()
         journal.path.unlink()
@@ -240,12 +245,14 @@ def _go_on(
 
 def _heard(state: SessionState, intent: Intent) -> SessionState:
     """What a person said, where no App has put it into the state."""
-    if intent.verb in ("retry", "budget", "revise"):
+    if intent.verb in ("retry", "budget", "revise", "ship"):
         state = replace(state, restarts=0)
     if intent.verb == "stop":
         return replace(state, stopped_by=intent.by)
     if intent.verb == "retry":
-        return replace(state, stopped_by="", resumed_at=intent.at)
+        return replace(state, stopped_by="", resumed_at=intent.at, shipped_by="")
+    if intent.verb == "ship":
+        return replace(state, stopped_by="", resumed_at=intent.at, shipped_by=intent.by)
     if intent.verb == "revise":
         return replace(state, revised_for=intent.comment)
     if intent.amount:

@@ -273,6 +273,13 @@ class StopRequested:
     by: str
 
 
+@dataclass(frozen=True, slots=True)
+class ShipRequested:
+    """A person wants the change as it stands, proved or not."""
+
+    by: str
+
+
 Event = (
     RunRequested
     | WorkspaceReady
@@ -299,4 +306,5 @@ Event = (
     | JobEnded
     | JobLost
     | StopRequested
+    | ShipRequested
 )

@@ -128,6 +128,7 @@ def followed(state: SessionState, said: Said, head: str, at: str) -> SessionStat
         standing="working", next_job=str(Job.PLAN), run_state="", outcome="", waits="", needs=0, restarts=0,
         artifact=0, artifact_run=0, artifact_digest="", journal_head="",
         plan_digest="", revised_for=0, changeset_digest="", approved_digest="", approved_by="", stopped_by="",
+        shipped_by="",
         seq=state.seq + 1, prev=state.digest, issued_at=at,
     )  # fmt: skip
 

@@ -146,6 +146,7 @@ class Run:
     answer is still to come. `contract` is the digest that the plan passed its gate with: a budget raised later does not
     change what was approved. `moves` are the bases that the change was put onto since. `left` are vendors that were given up
     because they did not answer or their quota was short. `allowance` is what the App lets it spend, where an App does.
+    `shipped_by` wanted the change as it stood when the run ended.
     """
 
     request: RunRequested
@@ -178,6 +179,7 @@ class Run:
     overruns: tuple[Overrun, ...] = ()
     allowance: Cap | None = None
     left: tuple[str, ...] = ()
+    shipped_by: str = ""
     outcome: str = ""
     pending: Effect | None = None
 

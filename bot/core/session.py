@@ -43,7 +43,7 @@ class SessionState:
     whose comment `event` it was asked for, empty where `event` is a label's; `revised_for` the comment that asked for another
     plan last. `follow` is what the present or last run follows, as in `follow_up.FollowUp`, said by `follow_by`; empty for what
     began the session. `from_sha` is the head that it was asked for on; checks are mended unasked `fix_checks` times in a row at
-    most, and were `ci_fixes` times. Times are UTC, ISO 8601.
+    most, and were `ci_fixes` times. `shipped_by` wanted the change as it stands. Times are UTC, ISO 8601.
     """
 
     repo_id: int
@@ -94,8 +94,14 @@ class SessionState:
     from_sha: str = ""
     ci_fixes: int = 0
     fix_checks: int = 0
+    shipped_by: str = ""
     issued_at: str = ""
     v: int = 1
+
+    @property
+    def shipped(self) -> bool:
+        """Whether a change that was not proved is on the branch."""
+        return bool(self.shipped_by) and self.standing == "over" and self.head_sha != self.from_sha
 
     @property
     def digest(self) -> str:

@@ -17,11 +17,12 @@ from bot.core.errors import BadInput, PolicyError
 from bot.core.inert import plain
 from bot.core.run import short
 from bot.core.session import LABEL, STOP_LABEL, SessionState, asked_at, session_id
-from bot.core.settling import approval_waits, waits_for_money
+from bot.core.settling import approval_waits, unshippable, waits_for_money
 from bot.core.ticket import freeze
 
 Verb = Literal[
-    "start", "plan", "build", "approve", "revise", "retry", "budget", "fix", "fix-ci", "rollback", "stop", "status", "help",
+    "start", "plan", "build", "approve", "revise", "retry", "budget", "ship", "fix", "fix-ci", "rollback", "stop", "status",
+    "help",
 ]  # fmt: skip
 PERSONS_VERBS: tuple[Verb, ...] = tuple(verb for verb in get_args(Verb) if verb != "start")
 STARTS: tuple[Verb, ...] = ("plan", "build")
@@ -243,6 +244,10 @@ def _in_session(asked: Asked, state: SessionState) -> Intent | Refusal:
         return Refusal("the plan waits for approval", "The plan waits for approval, not for another try: see its comment.")
     if asked.verb == "retry" and state.standing == "over" and state.run_state == "DONE_SUCCESS":
         return Refusal("the session is done", "The session is done. Put the label on the issue again to start another.")
+    if asked.verb == "ship" and (why := unshippable(state)):
+        return Refusal("nothing can be shipped", why)
+    if asked.verb == "retry" and state.shipped and not state.follow:
+        return Refusal("it was shipped", f"It was shipped: say on #{state.pull} what it lacks, with `/ostler fix TEXT`.")
     if asked.verb == "rollback":
         if state.standing != "over" or not (state.head_sha and state.pull):
             return Refusal("nothing was delivered", "This session delivered nothing: there is nothing to take back.")

@@ -25,7 +25,8 @@ from bot.core.proving import commit_message
 from bot.core.risk import diff_risk
 from bot.core.run import Run, contract_digest, short
 from bot.core.session import LABEL, STOP_LABEL, RolledBack, SessionState
-from bot.core.settling import PhaseLine, Report, approval_waits, state_label
+from bot.core.settling import PhaseLine, Report, approval_waits, state_label, unshippable
+from bot.core.shipping import UNPROVED
 from bot.core.summary import (
     account,
     budget_line,
@@ -104,8 +105,8 @@ def plan_comment(run: Run, state: SessionState, *, job_url: str) -> str:
 
 
 def pull_title(run: Run) -> str:
-    """The subject of the commit, in Conventional-Commits style."""
-    return plain(commit_message(run).partition("\n")[0], TITLE)
+    """The subject of the commit, in Conventional-Commits style, and whether it was not proved."""
+    return plain(commit_message(run).partition("\n")[0], TITLE) + (" (not proved)" if run.shipped_by else "")
 
 
 def pull_body(run: Run, state: SessionState, *, job_url: str, one_machine: bool = False) -> str:
@@ -126,7 +127,8 @@ def pull_body(run: Run, state: SessionState, *, job_url: str, one_machine: bool 
         held=sum(probe.ok for probe in sandbox.probes) if sandbox else 0,
         probes=tuple(dict.fromkeys(probe.name for probe in sandbox.probes)) if sandbox else (),
         ci=ci_line(run),
-        second_machine=run.request.settings.repeat_proof and not one_machine,
+        unproved=UNPROVED,
+        second_machine=run.request.settings.repeat_proof and not one_machine and not run.shipped_by,
         reproduced=run.verdict.reproduced if run.verdict else (),
         findings=run.findings,
         risk=diff_risk(run.changeset) if run.changeset else None,
@@ -312,6 +314,7 @@ def _standing(state: SessionState) -> dict[str, Any]:
     return {
         "state": state,
         "waits_for_approval": approval_waits(state),
+        "may_ship": not unshippable(state),
         "said": _said(state),
         "budget": state.budget_line if _BUDGET.fullmatch(state.budget_line) else "",
         "colour": _colour(state.spent, state.cap),
@@ -335,6 +338,8 @@ def _headline(state: SessionState, seconds: float | None, *, mention: bool = Tru
         return f"{who} waits for {'room under a cap that sessions share' if state.waits == 'shared' else 'a person'}"
     if state.standing == "working":
         return f"Working on {who}"
+    if state.shipped:
+        return f"Shipped {who} as a draft, not proved"
     if state.run_state == RunState.DONE_SUCCESS:
         return f"Finished {who}{f' in {took}' if took else ''}{'' if state.pull else ': nothing to change'}"
     return f"Stopped {who}{f' after {took}' if took else ''}"

@@ -11,7 +11,7 @@ from bot.core.errors import SetupError
 from bot.core.following import LATER, NONE_FAILED, places, why_not
 from bot.core.queue import Priority
 from bot.core.session import CHECK_NAME, STOP_LABEL, SessionState
-from bot.core.settling import approval_waits, waits_for_money
+from bot.core.settling import approval_waits, unshippable, waits_for_money
 from bot.core.triggers import (
     ANSWERED,
     FOLLOWS,
@@ -37,7 +37,7 @@ from bot.loop.comments import help_reply, refusal, rolled_back, status_reply
 from bot.store.runs import Row
 from bot.telemetry import Asked as AskedFact
 from bot.web import allowances, following, starting
-from bot.web.moves import approved, raised, retried, revised, stopped
+from bot.web.moves import approved, raised, retried, revised, shipped, stopped
 from bot.web.office import Office, Place
 
 
@@ -83,6 +83,7 @@ def read_button(identifier: str) -> tuple[Verb, str] | None:
         return "approve", argument
     found: dict[str, tuple[Verb, str]] = {
         "stop": ("stop", ""), "retry": ("retry", ""), "budget": ("budget", "+2 by the button"), "fix-ci": ("fix-ci", ""),
+        "ship": ("ship", ""),
     }  # fmt: skip
     return found.get(identifier)
 
@@ -179,6 +180,8 @@ def _done_before(asked: Asked, state: SessionState | None) -> bool:
     if asked.verb == "approve":
         wanted = state.approved_digest
         return bool(wanted and asked.argument and wanted.startswith(asked.argument) and state.plan_digest == wanted)
+    if asked.verb == "ship" and state.shipped_by:
+        return asked.at == state.resumed_at if asked.comment else state.standing == "working"
     if asked.verb == "stop":
         return state.standing == "over" and bool(state.stopped_by)
     return asked.verb == "retry" and state.standing == "working"
@@ -207,6 +210,8 @@ def _move(office: Office, row: Row, said: Intent, asked: Asked) -> None:
         office.change(row.id, lambda state: _another(state, said.comment, office.at))
     elif said.verb == "budget":
         office.change(row.id, lambda state: _more(state, said, office.at))
+    elif said.verb == "ship":
+        office.change(row.id, lambda state: _as_it_is(state, said, office.at))
     elif said.verb == "retry":
         office.change(row.id, lambda state: _again(state, said, office.at))
     office.show(row.id)
@@ -220,6 +225,10 @@ def _more(state: SessionState, said: Intent, at: str) -> SessionState:
 
 def _again(state: SessionState, said: Intent, at: str) -> SessionState:
     return retried(state, at, said.at or at) if state.standing != "working" else state
+
+
+def _as_it_is(state: SessionState, said: Intent, at: str) -> SessionState:
+    return state if unshippable(state) else shipped(state, said.by, at, said.at or at)
 
 
 def _another(state: SessionState, comment: int, at: str) -> SessionState:

@@ -359,6 +359,27 @@ FEATURES = (
         "test_plans.py::test_a_session_goes_on_after_it_was_stopped[alone]",
     ),
     Feature(
+        "what a session made can be had as a draft",
+        "bot/action/gate.py",
+        "            driver.feed(ShipRequested(state.shipped_by))",
+        "            pass",
+        "test_ship.py::test_the_work_of_a_session_that_waits_is_had_as_a_draft_and_gone_on_with[alone]",
+    ),
+    Feature(
+        "the button Ship as draft",
+        "bot/web/asking.py",
+        '        "ship": ("ship", ""),',
+        "",
+        "test_ship.py::test_the_work_of_a_session_that_waits_is_had_as_a_draft_and_gone_on_with[app]",
+    ),
+    Feature(
+        "what is shipped says that it was not proved",
+        "bot/loop/comments.py",
+        '(" (not proved)" if run.shipped_by else "")',
+        '""',
+        "test_ship.py::test_the_work_of_a_session_that_waits_is_had_as_a_draft_and_gone_on_with[alone]",
+    ),
+    Feature(
         "suggestions of a review need no model",
         "bot/core/strategy.py",
         "    suggested = follow.calls if follow else ()",
