@@ -18,6 +18,7 @@ from bot.core.jobs import MODEL_JOBS, Job, next_job, waits
 from bot.core.machines import RunState
 from bot.core.record import taught
 from bot.core.run import Run
+from bot.core.selection import floor_of
 from bot.core.session import SessionState, Standing
 from bot.core.settling import PhaseLine, Report, settle
 from bot.core.summary import budget_line, phase_rows
@@ -38,8 +39,11 @@ ENDED_BADLY = ("failure", "cancelled", "timed_out")
 def conclude(given: ActionSettings, client: Client) -> dict[str, str]:
     """Settle the workflow run."""
     state = given.session_state
-    if not given.coordinator and state.working_run != given.run_id:  # said on the pull request: it waits its turn with the issue
-        _go_on(given, client, state, given.comment)
+    if not given.coordinator and state.working_run != given.run_id:
+        if _results(given.needs).get(Job.POST) == "success":  # something was noted, and answered
+            _shown(given, client, state, None)
+        else:  # said on the pull request: it waits its turn with the issue
+            _go_on(given, client, state, given.comment)
         return {"conclusion": state.standing, "run_state": state.run_state, "session_id": state.session}
     report = _reported(given, state, _results(given.needs))
     if report.standing != "over" and (by := state.stopped_by or _stopped(client, state)):
@@ -145,6 +149,7 @@ def report_of(given: ActionSettings, state: SessionState, folder: SessionFolder,
         needs=waiting.needed if waiting and waiting.what == "shared" else 0,
         added=state.added,
         fix_checks=run.request.settings.fix_checks,
+        floor=str(floor_of(run.strategy.triage)) if run.strategy else state.floor,
         died=died,
         phases=tuple(PhaseLine(row.kind, row.state, row.calls, row.cost) for row in phase_rows(run)),
         spending=spending(run.ledger.charges),
@@ -195,17 +200,22 @@ def _settle_here(given: ActionSettings, client: Client, state: SessionState, rep
     anchor = state.anchor_sha or anchor_of(client, state.branch)
     if not anchor:
         raise SetupError(f"The branch {state.branch} is not there, so the state has no place: re-run the failed jobs.")
-    after = _following(given, client, replace(state, anchor_sha=anchor), report, key)
+    return _shown(given, client, _following(given, client, replace(state, anchor_sha=anchor), report, key), report)
+
+
+def _shown(given: ActionSettings, client: Client, state: SessionState, report: Report | None) -> SessionState:
+    """Sign the state and put it on the check run."""
+    key = Key.from_secret(given.state_key.get_secret_value())
     show(
         client,
-        after,
+        state,
         app_id=given.jobs_app_id,
         seal=lambda value: seal(key, value),
         report=report,
         details_url=given.job_url,
         buttons=False,
     )
-    return after
+    return state
 
 
 def _following(given: ActionSettings, client: Client, state: SessionState, report: Report, key: Key) -> SessionState:

@@ -22,8 +22,10 @@ from bot.core.events import (
     AllowanceGiven,
     Answered,
     BudgetRaised,
+    ClassChosen,
     JobLost,
     OverrunAccepted,
+    PhaseSkipped,
     PlanRevised,
     Resumed,
     RoomFailed,
@@ -33,13 +35,15 @@ from bot.core.events import (
 from bot.core.follow_up import FollowUp
 from bot.core.following import place, places, stops_since
 from bot.core.jobs import Job
-from bot.core.selection import triage
+from bot.core.phases import Kind
+from bot.core.selection import ModelClass, triage
 from bot.core.session import STOP_LABEL, SessionState, is_branch_of, issue_of
 from bot.core.settling import taken
+from bot.core.steering import steered, told
 from bot.core.strategy import Settings as RunSettings
 from bot.core.ticket import Ticket, freeze
 from bot.core.triage_fixers import fixers_for
-from bot.core.triggers import ANSWERED, OPEN_TO_ALL, STARTS, Intent, IssueFacts, Refusal, commanded, may_write, started
+from bot.core.triggers import ANSWERED, NOTED, OPEN_TO_ALL, STARTS, Intent, IssueFacts, Refusal, commanded, may_write, started
 from bot.github import artifacts, facts, following, refs
 from bot.github.client import Client, NotFound
 from bot.loop.driver import Driver
@@ -63,6 +67,8 @@ def gate(given: ActionSettings, environment: Settings, client: Client) -> dict[s
         return _nothing_to_do(given, about, claim)
     if claim.intent.verb in ANSWERED:
         return _answered(claim.intent, claim.state)
+    if claim.intent.verb in NOTED:
+        return _noted(claim.intent, claim.state)
     if given.dry_run:
         print(f"Dry run: session {claim.state.session} would {'begin' if claim.fresh else 'go on'}.", flush=True)
         return {"go": "false", "next": "", "session_id": "", "reply": ""}
@@ -83,6 +89,13 @@ def _nothing_to_do(given: ActionSettings, about: Mapping[str, Any], why: Refusal
 def _answered(intent: Intent, state: SessionState) -> dict[str, str]:
     reply = f"{intent.verb} {intent.point}".strip()
     return {"go": "true", "next": "post", "session_id": "", "reply": reply, "state": encoded(state)}
+
+
+def _noted(intent: Intent, state: SessionState) -> dict[str, str]:
+    """The last job signs the state with what was said."""
+    after = steered(state, intent.verb, intent.point, intent.by)
+    reply = f"refusal {told(intent.verb, intent.point)}"
+    return {"go": "true", "next": "post", "session_id": state.session, "reply": reply, "state": encoded(after)}
 
 
 def _from_pull(given: ActionSettings, client: Client, about: Mapping[str, Any], found: IssueFacts) -> dict[str, str]:
@@ -143,6 +156,7 @@ def _begin(
     journal = Journal(folder.journal_path, utc_now)
     driver = Driver(journal, lambda run, effect: None, lambda run, effect: False)
     driver.feed(request)
+    _steer(driver, state)
     _give_up_lost(driver, state)
     _allow(driver, claim.allowance)
     if problem:
@@ -235,8 +249,10 @@ def _go_on(
         old = driver.run.request
         settings = _with(_budget_now(given, environment, files, old.settings, state.spent), state.added)
         journal, driver, state = _again(given, replace(old, settings=settings), journal, state)
+        _steer(driver, state)
         _allow(driver, claim.allowance)
     else:
+        _steer(driver, state)
         _allow(driver, claim.allowance)
         _revise(client, driver, state)
         _answer(given, environment, driver, state, claim.intent, files)
@@ -269,6 +285,17 @@ def _refused(given: ActionSettings, state: SessionState, why: str) -> dict[str, 
     state = taken(state, given.run_id, utc_now())
     outputs = {"go": "false", "next": str(Job.CONCLUDE), "session_id": state.session}
     return outputs | {"state": encoded(state), "refused": " ".join(why.split()), "reply": ""}
+
+
+def _steer(driver: Driver, state: SessionState) -> None:
+    """What a person said of models and phases since."""
+    if state.model_class:
+        chosen = ClassChosen(ModelClass(state.model_class), state.model_by)
+        if not driver.run.over and driver.run.chosen_class != chosen:
+            driver.feed(chosen)
+    for kind in map(Kind, filter(None, state.skips.split(","))):
+        if not driver.run.over and kind not in {event.kind for event in driver.run.skips}:
+            driver.feed(PhaseSkipped(kind, state.skips_by))
 
 
 def _give_up_lost(driver: Driver, state: SessionState) -> None:

@@ -84,7 +84,7 @@ def _box(state: SessionState) -> Box | None:
         return None if state.working_run else Box("next", state.session, state.seq)
     if waits_for_money(state):
         return Box("budget", state.session, state.seq)
-    return None if state.run_state == "DONE_SUCCESS" else Box("retry", state.session, state.seq)
+    return None if state.shipped or state.run_state == "DONE_SUCCESS" else Box("retry", state.session, state.seq)
 
 
 def boxes(text: str) -> dict[Box, bool]:

@@ -12,6 +12,7 @@ from bot.core.machines import PhaseState, RunState
 from bot.core.minutes import charged, held
 from bot.core.phases import FRAMING
 from bot.core.run import Phase, Run, Step, Tier
+from bot.core.steering import begun
 from bot.core.strategy import Strategy, compile_strategy
 
 
@@ -65,7 +66,7 @@ def planned(run: Run, strategy: Strategy, origin: str = "") -> Run:
         )
         for number, plan in enumerate(strategy.phases, len(run.phases) + 1)
     )
-    return replace(run, tiers=tiers, phases=(*run.phases, *phases))
+    return begun(replace(run, tiers=tiers, phases=(*run.phases, *phases)))
 
 
 def baseline_ran(run: Run, event: BaselineRan) -> Step:

@@ -43,7 +43,9 @@ class SessionState:
     whose comment `event` it was asked for, empty where `event` is a label's; `revised_for` the comment that asked for another
     plan last. `follow` is what the present or last run follows, as in `follow_up.FollowUp`, said by `follow_by`; empty for what
     began the session. `from_sha` is the head that it was asked for on; checks are mended unasked `fix_checks` times in a row at
-    most, and were `ci_fixes` times. `shipped_by` wanted the change as it stands. Times are UTC, ISO 8601.
+    most, and were `ci_fixes` times. `shipped_by` wanted the change as it stands. `model_by` chose the
+    `model_class` of planner and builder, of which none is below `floor` (empty: not known yet); `skips_by` named last of the
+    kinds in `skips`, which are done without. Times are UTC, ISO 8601.
     """
 
     repo_id: int
@@ -95,6 +97,11 @@ class SessionState:
     ci_fixes: int = 0
     fix_checks: int = 0
     shipped_by: str = ""
+    model_class: str = ""
+    model_by: str = ""
+    floor: str = ""
+    skips: str = ""
+    skips_by: str = ""
     issued_at: str = ""
     v: int = 1
 

@@ -69,6 +69,7 @@ class Report:
     needs: int = 0
     added: int = 0
     fix_checks: int = 0
+    floor: str = ""
     died: tuple[str, ...] = ()
     phases: tuple[PhaseLine, ...] = ()
     spending: tuple[Spending, ...] = ()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from bot.core import auditing, building, calling, framing, minutes, moving, opening, proving, shipping, spending
+from bot.core import auditing, building, calling, framing, minutes, moving, opening, proving, shipping, spending, steering
 from bot.core.effects import (
     AskPerson,
     Deliver,
@@ -36,6 +36,7 @@ from bot.core.events import (
     CallFailed,
     CallPriced,
     ChangesetTaken,
+    ClassChosen,
     Delivered,
     Event,
     FixersRan,
@@ -44,6 +45,7 @@ from bot.core.events import (
     JobLost,
     ModelReplied,
     OverrunAccepted,
+    PhaseSkipped,
     PlanRevised,
     ProofRan,
     ProofRepeated,
@@ -69,6 +71,8 @@ _HANDLERS: dict[type[Any], Callable[[Run, Any], Step]] = {
     OverrunAccepted: lambda run, event: spending.overrun_accepted(run, event, calling.ask),
     Resumed: lambda run, event: spending.resumed(run, event, calling.ask),
     AllowanceGiven: spending.allowance_given,
+    ClassChosen: steering.class_chosen,
+    PhaseSkipped: framing.phase_skipped,
     FixersRan: building.fixers_ran,
     ToolsUsed: building.tools_used,
     ChangesetTaken: building.changeset_taken,
@@ -109,7 +113,8 @@ _ANSWERS: dict[type[Any], tuple[type[Any], ...]] = {
 }
 """What may answer each effect, apart from a `RoomFailed` that names it."""
 _UNASKED = (
-    Answered, BudgetRaised, OverrunAccepted, Resumed, AllowanceGiven, StopRequested, ShipRequested, JobBegan, JobEnded, JobLost,
+    Answered, BudgetRaised, OverrunAccepted, Resumed, AllowanceGiven, ClassChosen, PhaseSkipped, StopRequested, ShipRequested,
+    JobBegan, JobEnded, JobLost,
 )  # fmt: skip
 """What may come at any time; the handlers look whether it fits."""
 

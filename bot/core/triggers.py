@@ -18,11 +18,12 @@ from bot.core.inert import plain
 from bot.core.run import short
 from bot.core.session import LABEL, STOP_LABEL, SessionState, asked_at, session_id
 from bot.core.settling import approval_waits, unshippable, waits_for_money
+from bot.core.steering import unskippable, unusable_class
 from bot.core.ticket import freeze
 
 Verb = Literal[
-    "start", "plan", "build", "approve", "revise", "retry", "budget", "ship", "fix", "fix-ci", "rollback", "stop", "status",
-    "help",
+    "start", "plan", "build", "approve", "revise", "retry", "budget", "ship", "model", "skip", "fix", "fix-ci", "rollback",
+    "stop", "status", "help",
 ]  # fmt: skip
 PERSONS_VERBS: tuple[Verb, ...] = tuple(verb for verb in get_args(Verb) if verb != "start")
 STARTS: tuple[Verb, ...] = ("plan", "build")
@@ -35,6 +36,8 @@ SYNONYMS: Mapping[str, Verb] = {"resume": "retry"}
 """To go on and to try again is one thing: a run that can go on does, for one that ended another is begun."""
 FOLLOWS: tuple[Verb, ...] = ("fix", "fix-ci")
 """What is said on the pull request and makes a further run."""
+NOTED: tuple[Verb, ...] = ("model", "skip")
+"""What only the session's state keeps: it counts from the next job on, and begins none."""
 ANSWERED: tuple[Verb, ...] = ("status", "help", "rollback")
 """What is done and answered at once: no session goes on for it."""
 WRITERS = ("admin", "write")
@@ -107,8 +110,8 @@ class Asked:
 @dataclass(frozen=True, slots=True)
 class Intent:
     """What is to be done, for whom, in which session. `amount` is micro-dollars that the cap is raised by, `point` what a
-    rollback goes to, `comment` where it was asked for, `event` the labelled event or the comment that begins the session,
-    `at` when it was said."""
+    rollback goes to, or the word of what is `NOTED`, `comment` where it was asked for, `event` the labelled event or the comment
+    that begins the session, `at` when it was said."""
 
     verb: Verb
     session: str
@@ -240,6 +243,8 @@ def _in_session(asked: Asked, state: SessionState) -> Intent | Refusal:
         return _raised(asked, state)
     if asked.verb in FOLLOWS:
         return _followed(asked, state)
+    if asked.verb in NOTED:
+        return _noted(asked, state)
     if asked.verb == "retry" and state.standing == "waiting" and state.next_job == "post":
         return Refusal("the plan waits for approval", "The plan waits for approval, not for another try: see its comment.")
     if asked.verb == "retry" and state.standing == "over" and state.run_state == "DONE_SUCCESS":
@@ -299,6 +304,12 @@ def _followed(asked: Asked, state: SessionState) -> Intent | Refusal:
     if asked.verb == "fix" and not asked.argument:
         return Refusal("no text", "Say what is to be different: `/ostler fix TEXT`.")
     return Intent(asked.verb, state.session, asked.actor.login, comment=asked.comment)
+
+
+def _noted(asked: Asked, state: SessionState) -> Intent | Refusal:
+    word = asked.argument.lower() if asked.verb == "model" else asked.argument.upper()
+    why = unusable_class(word, state) if asked.verb == "model" else unskippable(word, state)
+    return Refusal("it cannot be had", why) if why else Intent(asked.verb, state.session, asked.actor.login, point=word)
 
 
 def raised_before(state: SessionState, comment: int) -> bool:

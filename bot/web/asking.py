@@ -12,9 +12,11 @@ from bot.core.following import LATER, NONE_FAILED, places, why_not
 from bot.core.queue import Priority
 from bot.core.session import CHECK_NAME, STOP_LABEL, SessionState
 from bot.core.settling import approval_waits, unshippable, waits_for_money
+from bot.core.steering import steered, told
 from bot.core.triggers import (
     ANSWERED,
     FOLLOWS,
+    NOTED,
     OF_PLAN,
     STARTS,
     Asked,
@@ -164,6 +166,8 @@ def _answer(office: Office, client: Client, issue: int, kind: str, state: Sessio
         if comments.find(client, issue, kind, state.session, office.access.bot):
             return ""  # a delivery that comes again moves nothing again
         return rolled_back(roll_back(client, state, said.point, office.at))
+    if said.verb in NOTED:
+        return refusal(told(said.verb, said.point))
     if said.verb in FOLLOWS and state is not None and state.standing != "over":
         return refusal(LATER)
     if said.amount and state is not None and not waits_for_money(state):
@@ -190,6 +194,10 @@ def _done_before(asked: Asked, state: SessionState | None) -> bool:
 def _move(office: Office, row: Row, said: Intent, asked: Asked) -> None:
     if said.verb == "stop":
         _stop(office, row, said.by)
+        return
+    if said.verb in NOTED:
+        office.change(row.id, lambda state: steered(state, said.verb, said.point, said.by))
+        office.show(row.id)
         return
     if said.verb in FOLLOWS:
         if asked.comment:

@@ -21,6 +21,8 @@ SHOWN_BY: Mapping[str, str] = {
     "/ostler retry": "the command retry",
     "/ostler budget": "a writer raises the cap of a session",
     "/ostler ship": "what a session made can be had as a draft",
+    "/ostler model": "a person chooses the class of the models to come",
+    "/ostler skip": "what is done without ends at its gate",
     "/ostler fix": "the command fix",
     "/ostler fix-ci": "the command fix-ci",
     "/ostler rollback": "the command rollback",

@@ -130,7 +130,7 @@ FEATURES = (
     Feature(
         "sessions of the App share caps",
         "bot/web/allowances.py",
-        "    if not any(cap.limit for cap in told):",
+        "    if state.shipped_by or not any(cap.limit for cap in told):",
         "    if True:",
         "test_shared_caps.py::test_a_session_waits_while_another_has_the_days_money_and_goes_on_by_itself",
     ),
@@ -371,6 +371,20 @@ FEATURES = (
         '        "ship": ("ship", ""),',
         "",
         "test_ship.py::test_the_work_of_a_session_that_waits_is_had_as_a_draft_and_gone_on_with[app]",
+    ),
+    Feature(
+        "a person chooses the class of the models to come",
+        "bot/action/gate.py",
+        "            driver.feed(chosen)",
+        "            pass",
+        "test_steering.py::test_a_cheaper_class_and_fewer_phases_from_the_next_job_on[alone]",
+    ),
+    Feature(
+        "what is done without ends at its gate",
+        "bot/core/framing.py",
+        "    return _gate(replace(run, waiting=None))",
+        "    return as_before(run)",
+        "test_steering.py::test_a_cheaper_class_and_fewer_phases_from_the_next_job_on[alone]",
     ),
     Feature(
         "what is shipped says that it was not proved",
