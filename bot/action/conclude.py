@@ -12,8 +12,10 @@ from bot.action.handover import NOT_BELIEVED, had_by, receive, run_of
 from bot.action.outputs import summarise
 from bot.action.settings import ActionSettings
 from bot.core import following
+from bot.core.budget import LOST, RUNNER_MINUTES
 from bot.core.budget_report import spending
 from bot.core.errors import BugError, PolicyError, SetupError
+from bot.core.inert import plain
 from bot.core.jobs import MODEL_JOBS, Job, next_job, waits
 from bot.core.machines import RunState
 from bot.core.record import taught
@@ -21,7 +23,7 @@ from bot.core.run import Run
 from bot.core.selection import floor_of
 from bot.core.session import SessionState, Standing
 from bot.core.settling import PhaseLine, Report, settle
-from bot.core.summary import budget_line, phase_rows
+from bot.core.summary import budget_line, iteration_costs, phase_rows
 from bot.core.triggers import moment
 from bot.github import actions, comments, facts
 from bot.github.client import Client, repeatable
@@ -33,6 +35,8 @@ from bot.store.envelope import Key, seal
 from bot.store.session import SessionFolder
 
 STOPPED = RunState.DONE_FAILED_REQUIRES_HUMAN_REVIEW
+MOST_MODELS = 300
+"""Characters of their names that a state keeps."""
 ENDED_BADLY = ("failure", "cancelled", "timed_out")
 
 
@@ -150,12 +154,20 @@ def report_of(given: ActionSettings, state: SessionState, folder: SessionFolder,
         added=state.added,
         fix_checks=run.request.settings.fix_checks,
         floor=str(floor_of(run.strategy.triage)) if run.strategy else state.floor,
+        iterations=state.earlier_iterations + len(iteration_costs(run)),
+        models=_models(state, run),
         died=died,
         phases=tuple(PhaseLine(row.kind, row.state, row.calls, row.cost) for row in phase_rows(run)),
         spending=spending(run.ledger.charges),
         experience=taught(run),
         note=run.request.settings.note,
     )
+
+
+def _models(state: SessionState, run: Run) -> str:
+    """The models that all runs of the session asked, in the order of first use."""
+    here = [charge.model for charge in run.ledger.charges if charge.kind not in (LOST, RUNNER_MINUTES)]
+    return plain(", ".join(dict.fromkeys([*filter(None, state.models.split(", ")), *here])), MOST_MODELS)
 
 
 def _not_the_one_made(given: ActionSettings, run: Run) -> str:

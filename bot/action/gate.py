@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from bot.action.claiming import Claim, claimed, claimed_here, known, nothing
+from bot.action.claiming import Claim, about_which, claimed, claimed_here, known, nothing
 from bot.action.configuration import Files, refuse_what_no_job_holds
 from bot.action.handover import ALLOWED, CONFIG, MAX_BYTES, encoded, mark, unpack
 from bot.action.outputs import outputs_of, summarise
@@ -37,13 +37,26 @@ from bot.core.following import place, places, stops_since
 from bot.core.jobs import Job
 from bot.core.phases import Kind
 from bot.core.selection import ModelClass, triage
-from bot.core.session import STOP_LABEL, SessionState, is_branch_of, issue_of
+from bot.core.session import STOP_LABEL, SessionState, is_branch_of, is_named, issue_of, named
 from bot.core.settling import taken
-from bot.core.steering import steered, told
+from bot.core.steering import noted, told
 from bot.core.strategy import Settings as RunSettings
 from bot.core.ticket import Ticket, freeze
 from bot.core.triage_fixers import fixers_for
-from bot.core.triggers import ANSWERED, NOTED, OPEN_TO_ALL, STARTS, Intent, IssueFacts, Refusal, commanded, may_write, started
+from bot.core.triggers import (
+    ANSWERED,
+    LOOKS,
+    NO_SESSION,
+    NOTED,
+    OPEN_TO_ALL,
+    STARTS,
+    Intent,
+    IssueFacts,
+    Refusal,
+    commanded,
+    may_write,
+    started,
+)
 from bot.github import artifacts, facts, following, refs
 from bot.github.client import Client, NotFound
 from bot.loop.driver import Driver
@@ -65,6 +78,8 @@ def gate(given: ActionSettings, environment: Settings, client: Client) -> dict[s
         claim = claimed_here(given, client, about, found)
     if isinstance(claim, Refusal):
         return _nothing_to_do(given, about, claim)
+    if claim.intent.verb in LOOKS:
+        return _looked(given, client, about, claim.intent)
     if claim.intent.verb in ANSWERED:
         return _answered(claim.intent, claim.state)
     if claim.intent.verb in NOTED:
@@ -91,9 +106,20 @@ def _answered(intent: Intent, state: SessionState) -> dict[str, str]:
     return {"go": "true", "next": "post", "session_id": "", "reply": reply, "state": encoded(state)}
 
 
+def _looked(given: ActionSettings, client: Client, about: Mapping[str, Any], intent: Intent) -> dict[str, str]:
+    """The states of the sessions that are named, for the job that answers: it has no key to tell real ones by."""
+    states = []
+    for word in intent.point.split():
+        state = known(given, client, about, named(word), word)
+        if state is None or not is_named(state.session, word):
+            return _nothing_to_do(given, about, Refusal("there is no such session", NO_SESSION.format(word)))
+        states.append(encoded(state))
+    return _answered(replace(intent, point=",".join(states)), nothing(given, about))
+
+
 def _noted(intent: Intent, state: SessionState) -> dict[str, str]:
     """The last job signs the state with what was said."""
-    after = steered(state, intent.verb, intent.point, intent.by)
+    after = noted(state, intent.verb, intent.point, intent.by)
     reply = f"refusal {told(intent.verb, intent.point)}"
     return {"go": "true", "next": "post", "session_id": state.session, "reply": reply, "state": encoded(after)}
 
@@ -106,11 +132,14 @@ def _from_pull(given: ActionSettings, client: Client, about: Mapping[str, Any], 
     state = known(given, client, about, issue, branch=on.branch) if issue else None
     if given.comment:
         asked = facts.asked(client, (given.issue,), given.comment)
-        intent = commanded(asked, state) if asked else Refusal("the comment is no command")
+        which = about_which(given, client, about, issue, asked, state) if asked else None
+        intent = commanded(asked, which) if asked else Refusal("the comment is no command")
         if asked and isinstance(intent, Intent) and intent.verb in STARTS:
             intent = started(about["id"], found, asked)
         if isinstance(intent, Refusal):
             return _nothing_to_do(given, about, intent)
+        if intent.verb in LOOKS:
+            return _looked(given, client, about, intent)
         if state is None or intent.verb in OPEN_TO_ALL:
             return _answered(intent, state or nothing(given, about))
     elif state is None or following.due(client, state) is None:
@@ -148,7 +177,7 @@ def _begin(
     settings = _frozen(given, environment, configured, claim)
     if follow:
         settings = _budget_now(given, environment, files, settings, state.spent)
-        state = replace(state, runs=state.runs + 1, earlier=state.spent)
+        state = replace(state, runs=state.runs + 1, earlier=state.spent, earlier_iterations=state.iterations)
     settings = _with(settings, state.added)
     state, name = replace(state, task_digest=ticket.digest), f"run-{state.runs:02}"
     request = RunRequested(state.session, name, ticket, onto, settings, secrets.token_hex(6), state.branch, follow=follow)
@@ -409,7 +438,7 @@ def _again(
     journal = Journal(given.out / "journal.jsonl", utc_now)
     driver = Driver(journal, lambda run, effect: None, lambda run, effect: False)
     driver.feed(request)
-    return journal, driver, replace(state, runs=number, earlier=state.spent)
+    return journal, driver, replace(state, runs=number, earlier=state.spent, earlier_iterations=state.iterations)
 
 
 def _handed_over(given: ActionSettings, driver: Driver, journal: Journal, state: SessionState) -> dict[str, str]:

@@ -65,7 +65,7 @@ class Board:
 
 def board(sessions: Sequence[tuple[SessionState, str]], paused_by: str = "") -> Board:
     """The dashboard of `sessions`, each with its issue's title, in the order in which they are to be listed."""
-    listed = [Listed(state, title, _box(state)) for state, title in sessions]
+    listed = [Listed(state, title, _box(state)) for state, title in sessions if not state.archived_by]
     live = [one for one in listed if one.state.standing != "over"]
     return Board(
         waiting=tuple(one for one in live if one.state.standing == "waiting" and one.state.waits != "shared"),

@@ -70,6 +70,8 @@ class Report:
     added: int = 0
     fix_checks: int = 0
     floor: str = ""
+    iterations: int = 0
+    models: str = ""
     died: tuple[str, ...] = ()
     phases: tuple[PhaseLine, ...] = ()
     spending: tuple[Spending, ...] = ()
@@ -210,6 +212,12 @@ def unshippable(state: SessionState) -> str:
 
 
 def view(state: SessionState) -> View:
+    """What is put away shows how it ended, and offers nothing any more."""
+    seen = _view(state)
+    return replace(seen, title=f"Archived: {seen.title}", buttons=()) if state.archived_by else seen
+
+
+def _view(state: SessionState) -> View:
     """Never green without a proof: what stopped or was not verified ends neutral, what waits for a person asks for action."""
     if state.standing == "working":
         return View("in_progress", None, _WORK.get(Job(state.next_job), "Working"))

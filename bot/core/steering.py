@@ -1,7 +1,8 @@
-"""What a person says about the jobs to come: of which class its models are to be, and which phase to do without.
+"""What a person says that only a session's state keeps: of which class the models of its further jobs are to be, which phase they
+are to do without, and that it is put away.
 
-It is kept in the session's state and counts from the next job on. Who judges keeps the class that the risk asks for, and what the
-result rests on is never skipped.
+The first two count from the next job on. Who judges keeps the class that the risk asks for, and what the result rests on is never
+skipped.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from bot.core.machines import PhaseState
 from bot.core.phases import FRAMING, SKIPPABLE, Kind, Role
 from bot.core.run import Run, Step, as_before
 from bot.core.selection import ModelClass, at_class
-from bot.core.session import SessionState
+from bot.core.session import SessionState, named
 from bot.core.settling import approval_waits
 
 CLASSES = (ModelClass.FAST, ModelClass.BALANCED, ModelClass.ADVANCED)
@@ -42,10 +43,21 @@ def unskippable(word: str, state: SessionState) -> str:
     return ""
 
 
-def steered(state: SessionState, verb: str, word: str, by: str) -> SessionState:
+def unarchivable(word: str, state: SessionState | None) -> str:
+    """Why the session that `word` names cannot be put away, in one line; empty where it can. `state` is that session's."""
+    if not named(word):
+        return "Say which session, as in `/ostler archive issue-42-3f9a1c2b`."
+    if state is None:
+        return f"There is no session `{word}` on this issue."
+    return "" if state.standing == "over" else "Only a session that is over can be archived: `/ostler stop` ends it."
+
+
+def noted(state: SessionState, verb: str, word: str, by: str) -> SessionState:
     """The state with what `by` said; said twice, it is the same. When the last workflow run was settled stays as it was."""
     if verb == "model":
         after = replace(state, model_class=word, model_by=by)
+    elif verb == "archive":
+        after = replace(state, archived_by=state.archived_by or by)
     else:
         skips = ",".join(dict.fromkeys([*filter(None, state.skips.split(",")), word]))
         after = replace(state, skips=skips, skips_by=by)
@@ -53,6 +65,8 @@ def steered(state: SessionState, verb: str, word: str, by: str) -> SessionState:
 
 
 def told(verb: str, word: str) -> str:
+    if verb == "archive":
+        return f"`{word}` is archived: this issue has it no more."
     if verb == "model":
         return f"From the next job on, planner and builder are of class `{word}`. Who judges their work stays the same."
     return f"{word} is skipped from the next job on, unless it is done by then."

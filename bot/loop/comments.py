@@ -6,7 +6,7 @@ The templates hold the words. What a model or an issue said gets into them only 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ from bot.core.ageing import to_clean
 from bot.core.auditing import CRITERION
 from bot.core.board import MARK, PAUSE, Board, Box
 from bot.core.cheats import yielding
+from bot.core.comparing import cheapest, figures
 from bot.core.errors import BugError
 from bot.core.follow_up import Became, Cause, cause_of
 from bot.core.forecast import level
@@ -195,6 +196,13 @@ def status_reply(state: SessionState | None) -> str:
     if state is None:
         return _posted("status_reply", state=None)
     return _posted("status_reply", headline=_headline(state, None), **_standing(state))
+
+
+def sessions_reply(states: Sequence[SessionState]) -> str:
+    """The answer to `/ostler session` (one) and `/ostler compare` (several)."""
+    only = states[0] if len(states) == 1 else None
+    values = {"headline": _headline(only, None, mention=False), "said": _said(only)} if only else {"best": cheapest(states)}
+    return _posted("sessions", only=only, rows=[figures(state) for state in states], span=_span, **values)
 
 
 def help_reply() -> str:

@@ -9,13 +9,14 @@ from __future__ import annotations
 from bot.core.budget import dollars
 from bot.core.errors import SetupError
 from bot.core.following import LATER, NONE_FAILED, places, why_not
-from bot.core.queue import Priority
 from bot.core.session import CHECK_NAME, STOP_LABEL, SessionState
 from bot.core.settling import approval_waits, unshippable, waits_for_money
-from bot.core.steering import steered, told
+from bot.core.steering import noted, told
 from bot.core.triggers import (
     ANSWERED,
     FOLLOWS,
+    LOOKS,
+    NO_SESSION,
     NOTED,
     OF_PLAN,
     STARTS,
@@ -35,7 +36,7 @@ from bot.github.client import Client, Conflict
 from bot.github.following import failing, pull
 from bot.github.rollback import roll_back
 from bot.github.webhook import Delivery
-from bot.loop.comments import help_reply, refusal, rolled_back, status_reply
+from bot.loop.comments import help_reply, refusal, rolled_back, sessions_reply, status_reply
 from bot.store.runs import Row
 from bot.telemetry import Asked as AskedFact
 from bot.web import allowances, following, starting
@@ -48,6 +49,9 @@ def comment(office: Office, place: Place, number: int, comment_id: int, *, is_pu
     asked = facts.asked(office.access.client(place.name, place.installation), (number,), comment_id)
     if asked is not None:
         row = following.row_of(office, place, number) if is_pull else starting.current(office, place, number)
+        if asked.verb == "archive":
+            issue, row = row.issue if row and is_pull else number, starting.by_name(office, place, asked.argument)
+            row = row if row and row.issue == issue else None
         _ask(office, place, row, number, asked, f"reply-{comment_id}")
 
 
@@ -56,7 +60,7 @@ def button(office: Office, place: Place, delivery: Delivery) -> None:
     pressed = delivery.check_run
     if pressed is None or pressed.app_id != office.access.app_id:
         return
-    row = office.runs.get(pressed.external_id) or _found(office, place, pressed.external_id)
+    row = starting.by_name(office, place, pressed.external_id)
     if row is None or row.repo_id != place.id:
         return
     words = read_button(delivery.requested_action)
@@ -103,15 +107,6 @@ def stop_label(office: Office, place: Place, issue: int) -> None:
     office.telemetry.tell(AskedFact("stop", place.name, issue, by, "done"))
 
 
-def _found(office: Office, place: Place, session: str) -> Row | None:
-    """A session that only GitHub knows, by its id, which begins with the issue's number."""
-    parts = session.split("-")
-    if len(parts) < 3 or parts[0] != "issue" or not parts[1].isdecimal() or len(parts[1]) > 9:
-        return None
-    state = office.recover(place, int(parts[1]), session)
-    return starting.adopt(office, place, state, "", Priority.NORMAL) if state else None
-
-
 def _ask(office: Office, place: Place, row: Row | None, issue: int, asked: Asked, kind: str) -> None:
     client = office.access.client(place.name, place.installation)
     state = row.state if row else None
@@ -130,7 +125,7 @@ def _ask(office: Office, place: Place, row: Row | None, issue: int, asked: Asked
     if told is not None:
         starting.enter(office, place, told, said)
         return
-    if answer := _answer(office, client, issue, kind, state, said):
+    if answer := _shown(office, place, said) if said.verb in LOOKS else _answer(office, client, issue, kind, state, said):
         _reply(office, client, issue, kind, state, answer)
     if row is not None and said.verb not in ANSWERED:
         _move(office, row, said, asked)
@@ -154,6 +149,16 @@ def _why_not(client: Client, state: SessionState, verb: Verb) -> str:
     on = pull(client, state.pull)
     none = verb == "fix-ci" and state.standing == "over" and not failing(client, on, state.session)
     return why_not(state, on) or (NONE_FAILED if none else "")
+
+
+def _shown(office: Office, place: Place, said: Intent) -> str:
+    """The sessions that are asked for by name."""
+    states = []
+    for word in said.point.split():
+        if (row := starting.by_name(office, place, word)) is None:
+            return refusal(NO_SESSION.format(word))
+        states.append(row.state)
+    return sessions_reply(states)
 
 
 def _answer(office: Office, client: Client, issue: int, kind: str, state: SessionState | None, said: Intent) -> str:
@@ -196,7 +201,7 @@ def _move(office: Office, row: Row, said: Intent, asked: Asked) -> None:
         _stop(office, row, said.by)
         return
     if said.verb in NOTED:
-        office.change(row.id, lambda state: steered(state, said.verb, said.point, said.by))
+        office.change(row.id, lambda state: noted(state, said.verb, said.point, said.by))
         office.show(row.id)
         return
     if said.verb in FOLLOWS:

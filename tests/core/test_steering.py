@@ -14,7 +14,7 @@ from bot.core.phases import FRAMING, SKIPPABLE, Kind, Role
 from bot.core.run import Run
 from bot.core.selection import ModelClass, floor_of, pick
 from bot.core.session import SessionState, read_state
-from bot.core.steering import CLASSES, steered
+from bot.core.steering import CLASSES, noted
 from bot.core.step import step
 from bot.core.triggers import Asked, Intent, Refusal, command, commanded
 from tests.core.play import Rooms
@@ -60,11 +60,11 @@ def test_what_is_said_is_kept_once_and_begins_nothing() -> None:
     assert isinstance(model, Intent)
     assert isinstance(skip, Intent)
     assert (model.point, skip.point) == ("advanced", "THINK")
-    after = steered(steered(STATE, "model", model.point, "ada"), "skip", skip.point, "bob")
+    after = noted(noted(STATE, "model", model.point, "ada"), "skip", skip.point, "bob")
     assert (after.model_class, after.model_by, after.skips, after.skips_by, after.seq) == ("advanced", "ada", "THINK", "bob", 2)
     assert (after.standing, after.next_job) == (STATE.standing, STATE.next_job)
-    assert steered(after, "skip", "THINK", "bob") == after
-    assert steered(after, "skip", "SPEC", "bob").skips == "THINK,SPEC"
+    assert noted(after, "skip", "THINK", "bob") == after
+    assert noted(after, "skip", "SPEC", "bob").skips == "THINK,SPEC"
     assert read_state({name: getattr(after, name) for name in after.__slots__}) == after
 
 

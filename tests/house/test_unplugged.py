@@ -387,6 +387,27 @@ FEATURES = (
         "test_steering.py::test_a_cheaper_class_and_fewer_phases_from_the_next_job_on[alone]",
     ),
     Feature(
+        "a session is shown by its name",
+        "bot/web/starting.py",
+        "    issue = named(word)\n",
+        "    issue = 0\n",
+        "test_sessions_on_github.py::test_sessions_are_shown_compared_and_put_away[app]",
+    ),
+    Feature(
+        "sessions are compared by what they cost",
+        "bot/core/comparing.py",
+        "    return min(done, key=lambda state: state.spent, default=None)",
+        "    return None",
+        "test_sessions_on_github.py::test_sessions_are_shown_compared_and_put_away[alone]",
+    ),
+    Feature(
+        "an issue has a session no more that is archived",
+        "bot/loop/settling.py",
+        "(session or branch or not state.archived_by)",
+        "True",
+        "test_sessions_on_github.py::test_sessions_are_shown_compared_and_put_away[alone]",
+    ),
+    Feature(
         "what is shipped says that it was not proved",
         "bot/loop/comments.py",
         '(" (not proved)" if run.shipped_by else "")',
