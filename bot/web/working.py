@@ -123,14 +123,11 @@ def watch(office: Office, row: Row) -> None:
             end_work(office, row)
         office.queue.later(row, row.state.seq, office.clock() + office.settings.poll_seconds)
         return
-    if run is not None and run.attempt == 1 and row.state.standing != "over" and _further(office, client, row):
+    first = run is not None and run.attempt == 1 and row.state.standing != "over"
+    if first and (_anew(office, client, row) or _again(office, client, row)):
         return
     office.telemetry.tell(Lost(row.id, number, "given up"))
     give_up(office, row, SILENT, _spenders(client, number) if run is not None else MODEL_JOBS)
-
-
-def _further(office: Office, client: Client, row: Row) -> bool:
-    return _anew(office, client, row) or _again(office, client, row)
 
 
 def _anew(office: Office, client: Client, row: Row) -> bool:
