@@ -17,6 +17,9 @@ from bot.github.webhook import HEARD
 from tests.house.test_unplugged import FEATURES
 
 SHOWN_BY: Mapping[str, str] = {
+    "/ostler plan": "who asks for a plan approves it",
+    "/ostler build": "a command begins a session",
+    "/ostler revise": "a plan is revised",
     "/ostler approve": "the command approve",
     "/ostler retry": "the command retry",
     "/ostler budget": "a writer raises the cap of a session",
