@@ -78,7 +78,8 @@ def told(verb: str, word: str) -> str:
 def class_chosen(run: Run, event: ClassChosen) -> Step:
     """Whoever waits for an answer of a model of the class before hands over: a transcript is for one model only."""
     run = with_class(replace(run, chosen_class=event))
-    if run.strategy is None or run.waiting is None or run.phase.kind not in (*FRAMING, Kind.IMPLEMENT):
+    waits = run.waiting is not None and run.waiting.what != "approval"
+    if run.strategy is None or not waits or run.phase.kind not in (*FRAMING, Kind.IMPLEMENT):
         return as_before(run)
     phase = run.phase
     builder = next((choice for choice in run.strategy.choices if choice.role is Role.BUILDER), None)
