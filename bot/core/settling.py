@@ -40,8 +40,8 @@ class PhaseLine:
 @dataclass(frozen=True, slots=True)
 class Report:
     """What the last job of a workflow run tells. `died` names jobs that ended without finishing, `added` is what the run took up
-    of the state's; `spending` is all that the run has spent so far, `experience` what it adds
-    to that of its repository once it is over. The rest is as in the state."""
+    of the state's, `resumed_at` the state's as it was when the workflow run began; `spending` is all that the run has spent so
+    far, `experience` what it adds to that of its repository once it is over. The rest is as in the state."""
 
     session: str
     issue: int
@@ -72,6 +72,7 @@ class Report:
     floor: str = ""
     iterations: int = 0
     models: str = ""
+    resumed_at: str = ""
     died: tuple[str, ...] = ()
     phases: tuple[PhaseLine, ...] = ()
     spending: tuple[Spending, ...] = ()
@@ -109,7 +110,7 @@ def settle(state: SessionState, report: Report, at: str) -> SessionState:
     """The state after `report`.
 
     Told twice, it is the same state. A job that died is begun again, `MAX_RESTARTS` times without progress. A run that ran out
-    of money while somebody raised its cap goes on.
+    of money while somebody raised its cap goes on, and so does a session that somebody had go on while what was stopped ended.
 
     Raises:
         PolicyError: the report is another session's, of a workflow run that is not the session's, or forgets money.
@@ -126,11 +127,12 @@ def settle(state: SessionState, report: Report, at: str) -> SessionState:
     restarts = 0 if moved else state.restarts + 1
     tired = report.standing == "working" and restarts > MAX_RESTARTS
     more = report.standing == "waiting" and report.waits in RAISABLE and state.added > report.added
+    again = report.standing == "over" and report.run_state != RunState.DONE_SUCCESS and state.resumed_at != report.resumed_at
     shared = {name: value for name, value in asdict(report).items() if name in _SHARED}
     return replace(
         state,
         **shared,
-        standing="waiting" if tired else "working" if more else report.standing,
+        standing="waiting" if tired else "working" if more or again else report.standing,
         outcome=_tired(report) if tired else report.outcome,
         added=max(0, state.added - report.added),
         restarts=restarts,
@@ -145,6 +147,7 @@ _SHARED = {field.name for field in fields(Report)} & {field.name for field in fi
     "standing",
     "outcome",
     "added",
+    "resumed_at",
 }
 
 

@@ -98,3 +98,12 @@ def test_what_was_added_while_the_run_ran_out_has_it_go_on() -> None:
     assert (after.standing, after.added, view(after).buttons[0]) == ("waiting", 0, ADD)
     assert settle(state, report(waits="approval"), "now").standing == "waiting"
     assert settle(state, report(standing="over", waits=""), "now").standing == "over"
+
+
+def test_who_has_a_session_go_on_before_what_was_stopped_has_ended_is_not_stopped_by_its_end() -> None:
+    state = replace(STATE, working_run=77, resumed_at="2026-11-21T11:40:00Z")
+    late = report(standing="over", waits="", run_state="DONE_FAILED_REQUIRES_HUMAN_REVIEW")
+    assert settle(state, late, "now").standing == "working"
+    assert settle(state, replace(late, resumed_at=state.resumed_at), "now").standing == "over"
+    assert settle(state, replace(late, run_state="DONE_SUCCESS"), "now").standing == "over"
+    assert settle(state, late, "now").resumed_at == state.resumed_at

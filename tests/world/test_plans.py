@@ -108,7 +108,8 @@ def test_a_session_goes_on_after_it_was_stopped(tmp_path: Path, setup: Setup) ->
         told = there.story(number)
         assert told.state["standing"] == "over"
         assert told.check["output"]["title"] == "Stopped: stopped by bob"
-        same("status-stopped", only(told.status))
+        if setup == "alone":  # the App shows it on the check run; no job is at work that could say it in a comment
+            same("status-stopped", only(told.status))
 
         time.sleep(1.1)  # GitHub's times have no smaller unit than a second
         there.say(number, "/ostler resume", by="tess")
