@@ -23,6 +23,7 @@ from bot.github import comments, facts, following, labels
 from bot.github.client import Client
 from bot.github.publish import publish as put_on_branch
 from bot.github.publish import pull_request
+from bot.github.refs import author_of
 from bot.loop.comments import audit_comment, pull_body, pull_title, thread_answer
 from bot.loop.driver import Driver
 from bot.loop.perform import Rooms
@@ -69,6 +70,7 @@ def _deliver(given: ActionSettings, client: Client, state: SessionState, run: Ru
         branch=effect.branch,
         message=effect.message,
         when=when,
+        author=author_of(settings.signed),
         denied=settings.denied_paths,
         allowed=settings.allowed_paths,
         lifted=lifted(run),

@@ -169,6 +169,13 @@ class QueueLimits(Part):
     per_repository: int = Field(default=PER_REPOSITORY, ge=1, le=MOST_PER_REPOSITORY)
 
 
+class PullRequest(Part):
+    """How a change is delivered on GitHub: commits that anybody can make again and must get the same ids of, or such that GitHub
+    signs, which it does only where nobody chooses their author and date."""
+
+    commit: Literal["reproducible", "signed"] = "reproducible"
+
+
 class Paths(Part):
     """Glob patterns: where given, only `allow` may change; `deny` never may."""
 
@@ -195,6 +202,7 @@ class RepoConfig(Part):
     quality: Literal["lenient", "normal", "strict"] = "normal"
     audit: AuditTrials = AuditTrials()
     paths: Paths = Paths()
+    pull_request: PullRequest = PullRequest()
     queue: QueueLimits = QueueLimits()
     prices: tuple[Price, ...] = ()
 
@@ -307,6 +315,7 @@ def run_settings(
         strictness=config.quality,
         fix_checks=config.fix_checks,
         ci_profile=config.verify.profile,
+        signed=config.pull_request.commit == "signed",
     )
 
 

@@ -99,6 +99,16 @@ def actor(client: Client, user: Any) -> Actor:
     return Actor(user["login"], int(user["id"]), user["type"], permission(client, user["login"], int(user["id"])))
 
 
+def co_author(client: Client, login: str) -> str:
+    """An account as a `Co-authored-by` trailer names it, by the address that GitHub keeps for it and that nobody can read mail
+    at; empty where the account is gone."""
+    try:
+        found = client.get(f"/users/{quoted(login)}")
+    except NotFound:
+        return ""
+    return f"{found['login']} <{found['id']}+{found['login']}@users.noreply.github.com>"
+
+
 def permission(client: Client, login: str, user_id: int) -> str:
     """admin, write, read or none. A login that belongs to another account by now has none."""
     try:

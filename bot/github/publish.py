@@ -33,7 +33,7 @@ def publish(
     branch: str,
     message: str,
     when: str,
-    author: Author = OSTLER,
+    author: Author | None = OSTLER,
     denied: tuple[str, ...] = (),
     allowed: tuple[str, ...] = (),
     lifted: Lifted = frozenset(),
@@ -42,7 +42,7 @@ def publish(
     `tree` is the tree id that was proven.
 
     `denied` and `allowed` are the repository's own rules, as in `policy.check`; `lifted` is what the plan allows, as in
-    `cheats.cheats_in`. `when` dates the commit.
+    `cheats.cheats_in`. `when` dates the commit, `author` is as in `refs.make_commit`.
 
     Raises:
         PolicyError: the changeset may not land, was made for another base, doesn't give this tree, or somebody moved the branch.

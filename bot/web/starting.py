@@ -124,7 +124,9 @@ def prepare(office: Office, row: Row) -> Row:
         client = office.access.of(row)
         comments.react(client, "eyes", issue=row.issue)
         name, base = _begun(client, row) or (row.state.branch, _head(client, row.default_branch))
-        anchor = refs.anchor(client, name, base, row.id, asked_at(row.id))
+        place = Place(row.repo, row.repo_id, row.default_branch, row.installation)
+        signed = office.configuration(place, base).config.pull_request.commit == "signed"
+        anchor = refs.anchor(client, name, base, row.id, asked_at(row.id), refs.author_of(signed))
         office.change(row.id, lambda state: state if state.anchor_sha else anchored(state, name, base, anchor, office.at))
         return office.show(row.id)
 

@@ -597,6 +597,20 @@ FEATURES = (
         "test_defaults.py::test_the_workflows_max_cost_stays_within_the_owners",
     ),
     Feature(
+        "the commit names who asked",
+        "bot/core/proving.py",
+        'asked = f"Co-authored-by: {run.request.requester}\\n" if run.request.requester else ""',
+        'asked = ""',
+        "test_commits.py::test_who_asked_is_named_and_anybody_can_make_the_commit_again",
+    ),
+    Feature(
+        "GitHub signs a session's commits where it is asked to",
+        "bot/github/refs.py",
+        "    return None if signed else OSTLER",
+        "    return OSTLER",
+        "test_commits.py::test_github_signs_what_names_nobody",
+    ),
+    Feature(
         "a configuration that was changed between jobs is not believed",
         "bot/action/handover.py",
         'if digest and hashlib.sha256(raw or b"").hexdigest() != digest:',
