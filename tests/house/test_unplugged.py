@@ -577,9 +577,9 @@ FEATURES = (
     ),
     Feature(
         "an App has defaults for all repositories",
-        "bot/web/jobs.py",
-        '([(APPS, shared.encode(), "")] if shared else [])',
-        "[]",
+        "bot/web/office.py",
+        "*([File(APPS, shared.encode())] if shared else []),",
+        "*(),",
         "test_defaults.py::test_the_apps_defaults_lie_undermost_and_it_reads_private_ones_of_owners",
     ),
     Feature(
@@ -609,6 +609,13 @@ FEATURES = (
         "    return None if signed else OSTLER",
         "    return OSTLER",
         "test_commits.py::test_github_signs_what_names_nobody",
+    ),
+    Feature(
+        "where there are no drafts the pull request is an ordinary one",
+        "bot/github/publish.py",
+        "            if NO_DRAFTS not in str(error).lower():",
+        "            if True:",
+        "test_commits.py::test_where_github_has_no_drafts_the_pull_request_says_so",
     ),
     Feature(
         "a configuration that was changed between jobs is not believed",

@@ -1,4 +1,5 @@
-"""The delivered commits: whom they name, that anybody can make them again, and that GitHub signs them where it is asked."""
+"""What is delivered: whom the commits name, that anybody can make them again or GitHub signs them, and a draft where there are
+drafts."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from bot.core.changeset import Changeset
 from bot.core.events import ChangesetTaken
 from bot.core.session import asked_at
 from bot.core.triggers import moment
-from tests.world.town import Json, Town, town
+from tests.world.town import FIXER_BODY, FIXER_TITLE, IMPORTS, Json, Town, town
 from tests.world.world import git
 
 SIGNED = "pull_request:\n  commit: signed\n"
@@ -77,4 +78,18 @@ def test_github_signs_what_names_nobody(tmp_path: Path) -> None:
         after = there.ada.get(f"/repos/{there.name}/commits/{branch}")
         assert after["sha"] != told.pulls[0]["head"]["sha"]
         assert after["commit"]["verification"]["verified"] is True
+        assert there.hub.errors == []
+
+
+def test_where_github_has_no_drafts_the_pull_request_says_so(tmp_path: Path) -> None:
+    with town(tmp_path, "alone", files=IMPORTS) as there:
+        there.hub.found(there.name).drafts = False
+        number = there.ask(FIXER_TITLE, FIXER_BODY)
+        there.settle()
+        told = there.story(number)
+        (pull,) = told.pulls
+        assert (pull["draft"], pull["state"]) == (False, "open")
+        assert pull["body"].startswith("> [!WARNING]\n> **This is no draft:** ")
+        assert "ostler:not-a-draft" in [label["name"] for label in pull["labels"]]
+        assert told.state_labels == ["ostler:in-review"]
         assert there.hub.errors == []
