@@ -611,6 +611,13 @@ FEATURES = (
         "test_commits.py::test_github_signs_what_names_nobody",
     ),
     Feature(
+        "an approval with words behind its digest is refused",
+        "bot/core/triggers.py",
+        'known in ("approve", "budget", "fix")',
+        'known in ("budget", "fix")',
+        "test_who_may_ask.py::test_an_approval_is_of_exactly_the_plan_that_is_posted[alone]",
+    ),
+    Feature(
         "where there are no drafts the pull request is an ordinary one",
         "bot/github/publish.py",
         "            if NO_DRAFTS not in str(error).lower():",
