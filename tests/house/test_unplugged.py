@@ -611,6 +611,13 @@ FEATURES = (
         "test_commits.py::test_github_signs_what_names_nobody",
     ),
     Feature(
+        "what the plan does not name is not delivered",
+        "bot/core/building.py",
+        "    if not refusals and (beyond := _unplanned(run, changeset)):",
+        "    if beyond := ():",
+        "test_policy.py::test_what_the_plan_does_not_name_is_put_back_before_anything_is_proved",
+    ),
+    Feature(
         "an approval with words behind its digest is refused",
         "bot/core/triggers.py",
         'known in ("approve", "budget", "fix")',
