@@ -9,7 +9,7 @@ from typing import Any
 from bot.action.configuration import Files
 from bot.action.coordinator import UNBOUNDED, Coordinator
 from bot.action.settings import ActionSettings
-from bot.config import VENDORS, Settings, run_settings
+from bot.config import VENDORS, Configuration, Settings, combine, run_settings
 from bot.core.budget import LEAST, MICRO
 from bot.core.errors import BadInput, SetupError
 from bot.core.events import AllowanceGiven
@@ -75,7 +75,9 @@ def _limits(given: ActionSettings, environment: Settings, files: Files) -> tuple
     return {"run": run, "session": session, "day": day, "per_repository": now.config.queue.per_repository}, ""
 
 
-def claimed_here(given: ActionSettings, client: Client, about: Mapping[str, Any], found: IssueFacts) -> Claim | Refusal:
+def claimed_here(
+    given: ActionSettings, client: Client, files: Files, about: Mapping[str, Any], found: IssueFacts
+) -> Claim | Refusal:
     """Without an App: by the facts, and by the signed state that the last workflow run left in a check run."""
     if given.comment:
         return _commanded(given, client, about, found)
@@ -91,7 +93,18 @@ def claimed_here(given: ActionSettings, client: Client, about: Mapping[str, Any]
         return intent
     if (state := known(given, client, about, given.issue, intent.session)) is not None:
         return _free(given, client, state, intent) if state.standing == "working" else Refusal("that label was answered before")
+    now = _configured(files)
+    if say := facts.capped(client, now.config.sessions_per_day.caps, found, now.origin):
+        return Refusal("a cap on sessions is reached", say)
     return Claim(_new(given, about, found, intent), intent, fresh=True)
+
+
+def _configured(files: Files) -> Configuration:
+    """What is configured now. Where that does not hold it has no caps: the session begins, and ends with what is wrong."""
+    try:
+        return files.now()
+    except SetupError:
+        return combine(None)
 
 
 def known(

@@ -54,7 +54,11 @@ def gate(given: ActionSettings, environment: Settings, client: Client) -> dict[s
     if found.is_pull and not given.coordinator:
         return _from_pull(given, client, about)
     files = Files(given, client, about)
-    claim = claimed(given, environment, files, about, found) if given.coordinator else claimed_here(given, client, about, found)
+    claim = (
+        claimed(given, environment, files, about, found)
+        if given.coordinator
+        else claimed_here(given, client, files, about, found)
+    )
     if isinstance(claim, Refusal):
         return _nothing_to_do(given, about, claim)
     if claim.intent.verb in ANSWERED:

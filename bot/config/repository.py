@@ -25,6 +25,7 @@ from bot.core.queue import MOST_PER_REPOSITORY, PER_REPOSITORY
 from bot.core.reports import CiProfile, Commands
 from bot.core.routing import Worth
 from bot.core.selection import ModelClass, ModelId
+from bot.core.starts import SCOPES, Caps
 from bot.core.strategy import Settings as RunSettings
 from bot.core.switching import continue_cost
 
@@ -169,6 +170,21 @@ class QueueLimits(Part):
     per_repository: int = Field(default=PER_REPOSITORY, ge=1, le=MOST_PER_REPOSITORY)
 
 
+Sessions = Annotated[int, Field(ge=1, le=10_000)]
+
+
+class SessionsPerDay(Part):
+    """How many sessions may begin on GitHub in a day (UTC): by the labels of one person, on one issue, in the repository."""
+
+    person: Sessions | None = None
+    issue: Sessions | None = None
+    repository: Sessions | None = None
+
+    @property
+    def caps(self) -> Caps:
+        return {name: most for name in SCOPES if (most := getattr(self, name)) is not None}
+
+
 class PullRequest(Part):
     """How a change is delivered on GitHub: commits that anybody can make again and must get the same ids of, or such that GitHub
     signs, which it does only where nobody chooses their author and date."""
@@ -204,6 +220,7 @@ class RepoConfig(Part):
     paths: Paths = Paths()
     pull_request: PullRequest = PullRequest()
     queue: QueueLimits = QueueLimits()
+    sessions_per_day: SessionsPerDay = SessionsPerDay()
     prices: tuple[Price, ...] = ()
 
     @field_validator("prices")

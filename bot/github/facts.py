@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from bot.core.session import LABEL, STOP_LABEL
+from bot.core.starts import Caps, Start, refused
 from bot.core.triggers import Actor, Asked, IssueFacts, LabelEvent, command, may_write, moment
 from bot.github.client import Client, Conflict, NotFound, quoted
 from bot.github.once import LOOKS
@@ -66,6 +67,30 @@ def stopped(client: Client, places: Iterable[int], since: str) -> str | None:
     `since` is UTC, ISO 8601; a comment of the same second counts. A label is asked for first: it stops until it is taken away.
     """
     return next((by for number in places if (by := _stopped(client, number, since))), None)
+
+
+def capped(client: Client, caps: Caps, told: IssueFacts, origin: Callable[[str], str]) -> str:
+    """Why the label begins no session, as in `starts.refused`; empty where it may."""
+    event = told.labelled
+    if not caps or event is None:
+        return ""
+    mine = Start(event.id, event.at, told.number, event.actor.id)
+    return refused(caps, _starts(client, event.at[:10]), mine, origin)
+
+
+def _starts(client: Client, day: str) -> Iterator[Start]:
+    """The labels of a day that ask for sessions, by people who may write now."""
+    known: dict[int, bool] = {}
+    for event in client.pages("issues/events"):  # the newest first
+        if event["created_at"][:10] < day:
+            return
+        who, issue = event.get("actor"), event.get("issue") or {}
+        if event["event"] != "labeled" or event["label"]["name"] != LABEL or not who or "pull_request" in issue:
+            continue
+        if who["id"] not in known:
+            known[who["id"]] = may_write(actor(client, who))
+        if known[who["id"]]:
+            yield Start(int(event["id"]), event["created_at"], int(issue["number"]), int(who["id"]))
 
 
 def place_of(client: Client, comment_id: int) -> int:

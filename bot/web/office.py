@@ -174,8 +174,9 @@ class Office:
     def configuration(self, place: Place, ref: str) -> Configuration:
         """What configures sessions of the repository, with its own file as it is at `ref`, under its usual name. Where that does
         not hold it is as if nothing was said: the job gate refuses it with its reason, before a model is asked."""
-        raw = content(self.access.client(place.name, place.installation), CONFIG_PATH, ref)
+        client = self.access.client(place.name, place.installation)
         try:
+            raw = content(client, CONFIG_PATH, ref)
             return combine(None if raw is None else File(CONFIG_PATH, raw, ref), self.defaults(place))
         except SetupError:
             return combine(None)

@@ -12,6 +12,7 @@ from bot.core.session import SessionState, asked_at, branch, branch_prefix, is_b
 from bot.core.triggers import Intent, IssueFacts, Refusal, started
 from bot.github import comments, facts, refs
 from bot.github.client import Client
+from bot.loop.comments import refusal
 from bot.store.runs import Row, lane_of
 from bot.telemetry import Asked, Started
 from bot.web import allowances
@@ -40,6 +41,11 @@ def begin(office: Office, place: Place, issue: int) -> Row | None:
         return adopt(office, place, state, told.title, priority(told.labels))
     if _lost(office, client, issue, intent.session):
         office.telemetry.tell(Asked("start", place.name, issue, intent.by, "the session's state is lost: a new label is needed"))
+        return None
+    configured = office.configuration(place, place.default_branch)
+    if say := facts.capped(client, configured.config.sessions_per_day.caps, told, configured.origin):
+        office.telemetry.tell(Asked("start", place.name, issue, intent.by, "a cap on sessions is reached"))
+        comments.put(client, issue, "reply-label", intent.session, office.access.bot, refusal(say))
         return None
     if not _room(office, place, issue, intent):
         return None

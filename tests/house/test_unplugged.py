@@ -585,7 +585,7 @@ FEATURES = (
     Feature(
         "no file widens what one beneath it limits",
         "bot/config/files.py",
-        "    if not caps and deny == config.paths.deny:",
+        "    if not held:",
         "    if True:",
         "test_defaults.py::test_the_owners_defaults_hold_beneath_the_repositorys_configuration",
     ),
@@ -623,6 +623,13 @@ FEATURES = (
         'known in ("approve", "budget", "fix")',
         'known in ("budget", "fix")',
         "test_who_may_ask.py::test_an_approval_is_of_exactly_the_plan_that_is_posted[alone]",
+    ),
+    Feature(
+        "so many sessions may begin in a day",
+        "bot/github/facts.py",
+        "    if not caps or event is None:",
+        "    if True:",
+        "test_who_may_ask.py::test_a_label_over_a_cap_begins_nothing_and_says_so_in_a_line[alone]",
     ),
     Feature(
         "where there are no drafts the pull request is an ordinary one",

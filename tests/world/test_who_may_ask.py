@@ -8,6 +8,7 @@ from __future__ import annotations
 import hmac
 import http.client
 import json
+import re
 import sqlite3
 import uuid
 from collections.abc import Iterator, Mapping
@@ -206,6 +207,40 @@ def test_what_was_changed_after_the_label_is_not_what_was_asked_for(quiet: Town)
     told = quiet.story(stopped)
     assert told.state_labels == ["ostler:stop"]
     assert not told.began
+
+
+CAPS = "sessions_per_day: {person: 2, issue: 1, repository: 3}\n"
+
+
+@pytest.mark.parametrize("setup", SETUPS)
+def test_a_label_over_a_cap_begins_nothing_and_says_so_in_a_line(tmp_path: Path, setup: Setup) -> None:
+    """What may not ask, and what was refused, uses up nothing."""
+    with town(tmp_path, setup, config=CAPS) as there:
+        by_tess, first = there.ask(VAGUE, "", by="tess"), there.ask(VAGUE, "")
+        there.settle()
+        there.ada.unlabel(there.name, first, "ostler")
+        there.ada.label(there.name, first, "ostler")
+        second, third = there.ask(VAGUE, ""), there.ask(VAGUE, "")
+        bobs, another = there.ask(VAGUE, "", by="bob"), there.ask(VAGUE, "", by="bob")
+        there.settle()
+        assert there.story(by_tess).nothing
+        for number in (second, bobs):
+            expect_refused_once(there, number)
+        for number, name, one in (
+            (first, "issue", "one issue 1"),
+            (third, "person", "one person 2"),
+            (another, "repository", ""),
+        ):
+            told = there.story(number)
+            assert told.began == (number == first)
+            assert len(told.branches) == int(number == first)
+            assert "ostler" in told.labels
+            (said,) = told.replies
+            assert f"for {one}" in said["body"]
+            assert f"`sessions_per_day.{name}` in .github/ostler.yml" in said["body"]
+            assert re.search(r"From \d{4}-\d\d-\d\d 00:00 UTC on", said["body"])
+        assert there.scene.vendors.journal() == []
+        assert there.hub.errors == []
 
 
 # --- by which delivery ------------------------------------------------------------------------------------------------
