@@ -6,6 +6,7 @@ from __future__ import annotations
 import ipaddress
 import itertools
 import os
+import signal
 import socket
 import subprocess
 import tempfile
@@ -34,6 +35,8 @@ class ForbiddenConnection(AssertionError):
 
 
 def pytest_configure() -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as under nohup: what tests start would ignore it as well
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in list(os.environ):
         if name.upper().startswith(_LEAKS) or name.upper().endswith(_LEAK_ENDS):
             _patch.delenv(name)

@@ -18,7 +18,19 @@ from bot.core.following import LATER, NONE_FAILED, followed, places, why_not
 from bot.core.jobs import MODEL_JOBS
 from bot.core.queue import PER_REPOSITORY
 from bot.core.session import SessionState, branch
-from bot.core.triggers import ANSWERED, FOLLOWS, Intent, IssueFacts, Refusal, Verb, commanded, edited_since, moment, started
+from bot.core.triggers import (
+    ANSWERED,
+    FOLLOWS,
+    STARTS,
+    Intent,
+    IssueFacts,
+    Refusal,
+    Verb,
+    commanded,
+    edited_since,
+    moment,
+    started,
+)
 from bot.github import actions, facts, following
 from bot.github.client import Client
 from bot.loop.settling import recover
@@ -40,9 +52,9 @@ class Claim:
 
 
 def claimed(
-    given: ActionSettings, environment: Settings, files: Files, about: Mapping[str, Any], found: IssueFacts
+    given: ActionSettings, environment: Settings, client: Client, files: Files, about: Mapping[str, Any], found: IssueFacts
 ) -> Claim | Refusal:
-    """By the App's word; what was labelled is looked at here all the same."""
+    """By the App's word; what was labelled or said is looked at here all the same."""
     limits, problem = _limits(given, environment, files)
     said = Coordinator(given).claim(limits)
     state = said.state
@@ -54,9 +66,12 @@ def claimed(
         return Claim(state, Intent("start", state.session, state.requested_by), False, said.allowance, problem)
     if state.follow:
         return Claim(state, Intent("fix", state.session, state.follow_by), True, said.allowance, problem, said.experience)
-    intent = started(about["id"], found)
+    asked = facts.asked(client, (given.issue,), state.event) if state.began else None
+    if state.began and (asked is None or asked.verb != state.began):
+        return Refusal("the command is not there any more as it was written")
+    intent = started(about["id"], found, asked)
     if isinstance(intent, Refusal):
-        return intent
+        return Refusal(intent.why)
     if intent.session != state.session:
         return Refusal("the label was set again since")
     return Claim(state, intent, True, said.allowance, problem, said.experience)
@@ -80,7 +95,7 @@ def claimed_here(
 ) -> Claim | Refusal:
     """Without an App: by the facts, and by the signed state that the last workflow run left in a check run."""
     if given.comment:
-        return _commanded(given, client, about, found)
+        return _commanded(given, client, files, about, found)
     if given.session:
         state = known(given, client, about, given.issue, given.session)
         if state is not None and state.standing == "over":
@@ -88,15 +103,23 @@ def claimed_here(
         if state is None or state.standing != "working":
             return Refusal("there is no session of that name that could go on")
         return _free(given, client, state, Intent("start", state.session, state.requested_by))
-    intent = started(about["id"], found)
+    return _begun(given, client, files, about, found, started(about["id"], found))
+
+
+def _begun(
+    given: ActionSettings, client: Client, files: Files, about: Mapping[str, Any], found: IssueFacts, intent: Intent | Refusal
+) -> Claim | Refusal:
+    """The session that a label or a command begins, unless it began before."""
     if isinstance(intent, Refusal):
         return intent
     if (state := known(given, client, about, given.issue, intent.session)) is not None:
-        return _free(given, client, state, intent) if state.standing == "working" else Refusal("that label was answered before")
+        return _free(given, client, state, intent) if state.standing == "working" else Refusal("that was answered before")
     now = _configured(files)
-    if say := facts.capped(client, now.config.sessions_per_day.caps, found, now.origin):
+    if say := facts.capped(client, now.config.sessions_per_day.caps, given.issue, intent, now.origin):
         return Refusal("a cap on sessions is reached", say)
-    return Claim(_new(given, about, found, intent), intent, fresh=True)
+    name, began = branch(given.issue, found.title, intent.session), intent.verb if intent.verb in STARTS else ""
+    new = SessionState(about["id"], given.issue, intent.session, intent.event, intent.by, name, began=began)
+    return Claim(new, intent, fresh=True)
 
 
 def _configured(files: Files) -> Configuration:
@@ -115,7 +138,9 @@ def known(
     return recover(client, [key], app_id=given.jobs_app_id, repo_id=about["id"], issue=issue, session=session, branch=branch)
 
 
-def _commanded(given: ActionSettings, client: Client, about: Mapping[str, Any], found: IssueFacts) -> Claim | Refusal:
+def _commanded(
+    given: ActionSettings, client: Client, files: Files, about: Mapping[str, Any], found: IssueFacts
+) -> Claim | Refusal:
     """What the comment asks for, which stands on the issue or on the session's pull request."""
     state = known(given, client, about, given.issue, given.session)
     asked = facts.asked(client, places(state) if state else (given.issue,), given.comment)
@@ -125,6 +150,8 @@ def _commanded(given: ActionSettings, client: Client, about: Mapping[str, Any], 
     intent = commanded(asked, state, edited=edited)
     if isinstance(intent, Refusal):
         return intent
+    if intent.verb in STARTS:
+        return _begun(given, client, files, about, found, started(about["id"], found, asked))
     if intent.verb in ANSWERED:
         return Claim(state or nothing(given, about), intent, fresh=False)
     if state is None:
@@ -150,13 +177,6 @@ def _followed(given: ActionSettings, client: Client, state: SessionState, verb: 
 
 def nothing(given: ActionSettings, about: Mapping[str, Any]) -> SessionState:
     return SessionState(about["id"], given.issue, "", 0, "", "")
-
-
-def _new(given: ActionSettings, about: Mapping[str, Any], found: IssueFacts, intent: Intent) -> SessionState:
-    if found.labelled is None:
-        raise SetupError("The issue has no label event.")
-    name = branch(given.issue, found.title, intent.session)
-    return SessionState(about["id"], given.issue, intent.session, found.labelled.id, intent.by, name, standing="working")
 
 
 def _free(given: ActionSettings, client: Client, state: SessionState, intent: Intent) -> Claim | Refusal:

@@ -42,7 +42,7 @@ def conclude(given: ActionSettings, client: Client) -> dict[str, str]:
         _go_on(given, client, state, given.comment)
         return {"conclusion": state.standing, "run_state": state.run_state, "session_id": state.session}
     report = _reported(given, state, _results(given.needs))
-    if report.standing != "over" and (by := facts.stopped(client, following.places(state), following.since(state))):
+    if report.standing != "over" and (by := state.stopped_by or _stopped(client, state)):
         report = replace(report, standing="over", run_state=str(STOPPED), outcome=f"stopped by {by}")
 
     def text_of(settled: SessionState) -> str:
@@ -60,6 +60,10 @@ def conclude(given: ActionSettings, client: Client) -> dict[str, str]:
     if not given.coordinator and (after.standing == "working" or due(client, after)):
         _go_on(given, client, after)
     return {"conclusion": after.standing, "run_state": after.run_state, "session_id": after.session, "next": after.next_job}
+
+
+def _stopped(client: Client, state: SessionState) -> str | None:
+    return facts.stopped(client, following.places(state), following.stops_since(state))
 
 
 def _say(given: ActionSettings, client: Client, text: str) -> str:

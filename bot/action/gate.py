@@ -24,13 +24,13 @@ from bot.core.events import (
     BudgetRaised,
     JobLost,
     OverrunAccepted,
+    PlanRevised,
     Resumed,
     RoomFailed,
     RunRequested,
-    StopRequested,
 )
 from bot.core.follow_up import FollowUp
-from bot.core.following import place
+from bot.core.following import place, places, stops_since
 from bot.core.jobs import Job
 from bot.core.selection import triage
 from bot.core.session import STOP_LABEL, SessionState, is_branch_of, issue_of
@@ -38,7 +38,7 @@ from bot.core.settling import taken
 from bot.core.strategy import Settings as RunSettings
 from bot.core.ticket import Ticket, freeze
 from bot.core.triage_fixers import fixers_for
-from bot.core.triggers import ANSWERED, OPEN_TO_ALL, Intent, IssueFacts, Refusal, commanded
+from bot.core.triggers import ANSWERED, OPEN_TO_ALL, STARTS, Intent, IssueFacts, Refusal, commanded, may_write, started
 from bot.github import artifacts, facts, following, refs
 from bot.github.client import Client, NotFound
 from bot.loop.driver import Driver
@@ -52,13 +52,12 @@ def gate(given: ActionSettings, environment: Settings, client: Client) -> dict[s
     about = client.get("")
     found = facts.issue(client, given.issue)
     if found.is_pull and not given.coordinator:
-        return _from_pull(given, client, about)
+        return _from_pull(given, client, about, found)
     files = Files(given, client, about)
-    claim = (
-        claimed(given, environment, files, about, found)
-        if given.coordinator
-        else claimed_here(given, client, files, about, found)
-    )
+    if given.coordinator:
+        claim = claimed(given, environment, client, files, about, found)
+    else:
+        claim = claimed_here(given, client, files, about, found)
     if isinstance(claim, Refusal):
         return _nothing_to_do(given, about, claim)
     if claim.intent.verb in ANSWERED:
@@ -85,7 +84,7 @@ def _answered(intent: Intent, state: SessionState) -> dict[str, str]:
     return {"go": "true", "next": "post", "session_id": "", "reply": reply, "state": encoded(state)}
 
 
-def _from_pull(given: ActionSettings, client: Client, about: Mapping[str, Any]) -> dict[str, str]:
+def _from_pull(given: ActionSettings, client: Client, about: Mapping[str, Any], found: IssueFacts) -> dict[str, str]:
     """Something was said on a pull request. The last job starts the workflow run that does it: one that waits its turn with those
     of the session's issue, which this one does not."""
     on = following.pull(client, given.issue)
@@ -94,6 +93,8 @@ def _from_pull(given: ActionSettings, client: Client, about: Mapping[str, Any]) 
     if given.comment:
         asked = facts.asked(client, (given.issue,), given.comment)
         intent = commanded(asked, state) if asked else Refusal("the comment is no command")
+        if asked and isinstance(intent, Intent) and intent.verb in STARTS:
+            intent = started(about["id"], found, asked)
         if isinstance(intent, Refusal):
             return _nothing_to_do(given, about, intent)
         if state is None or intent.verb in OPEN_TO_ALL:
@@ -160,6 +161,8 @@ def _frozen(given: ActionSettings, environment: Settings, configured: Configurat
         repeat_proof=True,
         experience=claim.experience,
     )
+    if claim.state.began == "plan" and not claim.state.follow:
+        settings = replace(settings, approval="asked")
     return replace(settings, sources=configured.sources, configuration=hashlib.sha256(configured.kept()).hexdigest())
 
 
@@ -216,29 +219,41 @@ def _go_on(
     journal = Journal(folder.journal_path, utc_now)
     driver = Driver(journal, lambda run, effect: None, lambda run, effect: False)
     _give_up_lost(driver, state)
-    if claim.intent.verb in ("retry", "budget"):
-        state = replace(state, restarts=0)
-    if claim.intent.amount:  # beside an App it stands in the state
-        intent = claim.intent
-        state = replace(
-            state, added=state.added + intent.amount, added_by=intent.by, added_why=intent.reason, added_for=intent.comment
-        )
-    if claim.intent.verb == "stop" or state.stopped_by:
-        if not driver.run.over:
-            driver.feed(StopRequested(state.stopped_by or claim.intent.by))
-    elif driver.run.over and driver.run.state != "DONE_SUCCESS" and state.follow:
+    state = _heard(state, claim.intent)
+    if not state.stopped_by and not given.coordinator:
+        state = replace(state, stopped_by=facts.stopped(client, places(state), stops_since(state)) or "")
+    if state.stopped_by:  # the run keeps its state: whoever has the session go on finds it as it was
+        return _handed_over(given, driver, journal, taken(state, given.run_id, utc_now()))
+    if driver.run.over and driver.run.state != "DONE_SUCCESS" and state.follow:
         journal.close()
         journal.path.unlink()
         return _begin(given, environment, client, files, about, found, replace(claim, state=state))
-    elif driver.run.over and driver.run.state != "DONE_SUCCESS":
+    if driver.run.over and driver.run.state != "DONE_SUCCESS":
         old = driver.run.request
         settings = _with(_budget_now(given, environment, files, old.settings, state.spent), state.added)
         journal, driver, state = _again(given, replace(old, settings=settings), journal, state)
         _allow(driver, claim.allowance)
     else:
         _allow(driver, claim.allowance)
+        _revise(client, driver, state)
         _answer(given, environment, driver, state, claim.intent, files)
     return _handed_over(given, driver, journal, taken(state, given.run_id, utc_now()))
+
+
+def _heard(state: SessionState, intent: Intent) -> SessionState:
+    """What a person said, where no App has put it into the state."""
+    if intent.verb in ("retry", "budget", "revise"):
+        state = replace(state, restarts=0)
+    if intent.verb == "stop":
+        return replace(state, stopped_by=intent.by)
+    if intent.verb == "retry":
+        return replace(state, stopped_by="", resumed_at=intent.at)
+    if intent.verb == "revise":
+        return replace(state, revised_for=intent.comment)
+    if intent.amount:
+        added = state.added + intent.amount
+        return replace(state, added=added, added_by=intent.by, added_why=intent.reason, added_for=intent.comment)
+    return state
 
 
 def _refused(given: ActionSettings, state: SessionState, why: str) -> dict[str, str]:
@@ -277,6 +292,20 @@ def _left(client: Client, state: SessionState) -> dict[str, bytes]:
         raise SetupError(
             "The session's artifact is gone, so it cannot go on: take the label off and put it on again to start anew."
         ) from error
+
+
+def _revise(client: Client, driver: Driver, state: SessionState) -> None:
+    """Have another plan made, where somebody asked for one since. Of a comment that is another by now nothing is taken: the plan
+    that was posted waits on."""
+    run, comment = driver.run, state.revised_for
+    if run.waiting is None or run.waiting.what != "approval" or comment in (0, *run.request.ticket.said):
+        return
+    asked = facts.asked(client, (state.issue,), comment)
+    if asked is None or asked.verb != "revise" or asked.edited or not may_write(asked.actor):
+        print("The comment that asked for another plan is not there any more as it was written: the plan stays.", flush=True)
+        return
+    said = freeze(asked.argument, run.request.ticket.reference)
+    driver.answer(PlanRevised(said, asked.actor.login, comment), AskPerson)
 
 
 def _answer(
@@ -356,6 +385,8 @@ def _handed_over(given: ActionSettings, driver: Driver, journal: Journal, state:
     journal.close()
     run = driver.run
     outputs = outputs_of(given, run, head)
+    if state.stopped_by:
+        outputs["next"] = str(Job.CONCLUDE)
     state = replace(state, next_job=outputs["next"], lost="")
     if not is_branch_of(state.branch, state.issue, state.session):
         raise PolicyError("The session's branch is not one of Ostler's.")

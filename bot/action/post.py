@@ -33,7 +33,7 @@ def post(given: ActionSettings, client: Client) -> dict[str, str]:
         comments.put(client, place, kind, session, given.jobs_login, text)
         return {}
     run, _ = run_of(receive(given, exact=False))
-    if facts.stopped(client, following.places(state), following.since(state)):
+    if facts.stopped(client, following.places(state), following.stops_since(state)):
         return {"next": str(Job.CONCLUDE)}
     outputs = {} if given.coordinator or state.follow else _house(given, client, state, run)
     if run.documents.plan is not None:

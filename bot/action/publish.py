@@ -12,9 +12,9 @@ from bot.config import parse_config
 from bot.core.building import lifted
 from bot.core.effects import Deliver
 from bot.core.errors import PolicyError
-from bot.core.events import Delivered, StopRequested
+from bot.core.events import Delivered
 from bot.core.follow_up import ADDRESSED, FollowUp, became
-from bot.core.following import comment_kind, places, since
+from bot.core.following import comment_kind, places, since, stops_since
 from bot.core.jobs import Job, job_of
 from bot.core.risk import diff_risk
 from bot.core.run import Run
@@ -47,9 +47,7 @@ def publish(given: ActionSettings, client: Client) -> dict[str, str]:
         run = driver.run
         if run.changeset is None or run.changeset.digest != given.expect_changeset:
             raise disbelieved("what would be published is not what was proved and audited, by its digest.")
-        if by := facts.stopped(client, places(state), since(state)):
-            driver.feed(StopRequested(by))
-        else:
+        if not facts.stopped(client, places(state), stops_since(state)):
             driver.drive()
         summarise(given, driver.run, driver.run.outcome)
         return outputs_of(given, driver.run, journal.records[-1].hash)

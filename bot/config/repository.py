@@ -174,7 +174,7 @@ Sessions = Annotated[int, Field(ge=1, le=10_000)]
 
 
 class SessionsPerDay(Part):
-    """How many sessions may begin on GitHub in a day (UTC): by the labels of one person, on one issue, in the repository."""
+    """How many sessions may begin on GitHub in a day (UTC): by one person, on one issue, in the repository."""
 
     person: Sessions | None = None
     issue: Sessions | None = None

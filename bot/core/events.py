@@ -168,6 +168,15 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanRevised:
+    """A person wants another plan than the one that waits for approval: `said` is what the comment with that id says to it."""
+
+    said: Ticket
+    by: str
+    comment: int
+
+
+@dataclass(frozen=True, slots=True)
 class BudgetRaised:
     """A person raised the run's cap to `max_cost` micro-dollars."""
 
@@ -280,6 +289,7 @@ Event = (
     | ProofRepeated
     | AuditChecksRan
     | Answered
+    | PlanRevised
     | BudgetRaised
     | OverrunAccepted
     | Resumed

@@ -69,6 +69,11 @@ def since(state: SessionState) -> str:
     return key_parts(state.follow)[0] if state.follow else asked_at(state.session)
 
 
+def stops_since(state: SessionState) -> str:
+    """From when on a word to stop counts: UTC, ISO 8601. Whoever had the session go on took back what stopped it before."""
+    return max(since(state), state.resumed_at or since(state), key=moment)
+
+
 def place(state: SessionState) -> int:
     """The issue or pull request on which the present run is talked about."""
     return state.pull if state.follow else state.issue
@@ -122,7 +127,7 @@ def followed(state: SessionState, said: Said, head: str, at: str) -> SessionStat
         follow=said.key, follow_by=said.actor.login, from_sha=head, head_sha=head, ci_fixes=fixes,
         standing="working", next_job=str(Job.PLAN), run_state="", outcome="", waits="", needs=0, restarts=0,
         artifact=0, artifact_run=0, artifact_digest="", journal_head="",
-        plan_digest="", changeset_digest="", approved_digest="", approved_by="", stopped_by="",
+        plan_digest="", revised_for=0, changeset_digest="", approved_digest="", approved_by="", stopped_by="",
         seq=state.seq + 1, prev=state.digest, issued_at=at,
     )  # fmt: skip
 

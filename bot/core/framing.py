@@ -20,17 +20,20 @@ from bot.core.answers import (
 )
 from bot.core.calling import ask, reads, text_of, unusable
 from bot.core.effects import AskPerson
-from bot.core.errors import BugError
-from bot.core.events import Answered, ModelReplied
-from bot.core.flow import begins, fail, pass_gate, to_gate
+from bot.core.errors import BadInput, BugError
+from bot.core.events import Answered, ModelReplied, PlanRevised
+from bot.core.flow import begins, fail, go_on, pass_gate, to_gate
 from bot.core.follow_up import SUGGESTION
 from bot.core.graph import ordered
 from bot.core.machines import PhaseState, RunState
+from bot.core.opening import planned
 from bot.core.paths import check_path
 from bot.core.phases import FRAMING, Kind
 from bot.core.policy import protected
 from bot.core.reports import FixerCall
 from bot.core.run import Documents, Run, Step, Waiting, contract_digest
+from bot.core.strategy import compile_strategy
+from bot.core.ticket import revised
 
 
 @begins(Kind.STRATEGIZE, Kind.SPEC, Kind.THINK)
@@ -175,6 +178,31 @@ def _gate(run: Run) -> Step:
     if settings.preapproved_by:
         return pass_gate(replace(run, approved_by=settings.preapproved_by), f"approved by {settings.preapproved_by}")
     return replace(run, waiting=Waiting("approval", reason, digest=digest)), (AskPerson(digest, reason),)
+
+
+def plan_revised(run: Run, event: PlanRevised) -> Step:
+    """Frame the work anew: what the ticket says now may have another risk, and so another strategy. Money and limits that were
+    used stay used. Whoever wanted another plan sees it before anything is built."""
+    ticket = revised(run.request.ticket, event.said, event.by, event.comment)
+    request = replace(run.request, ticket=ticket, settings=replace(run.request.settings, approval="asked"))
+    try:
+        strategy = compile_strategy(ticket, request.settings, request.follow).with_cap(run.ledger.run_cap)
+    except BadInput as error:
+        return fail(run, RunState.DONE_FAILED_ENVIRONMENT, str(error))
+    phase = run.phase
+    at = run.phases.index(phase)
+    run = run.phase_moved(PhaseState.FAILED, reason=f"revised by {event.by}").moved(RunState.PHASE_QUEUEING)
+    run = replace(
+        run,
+        request=request,
+        strategy=strategy,
+        ledger=replace(run.ledger, finish_reserve=strategy.finish_reserve),
+        phases=run.phases[: at + 1],
+        documents=Documents(plan=run.documents.plan),
+        contract="",
+        waiting=None,
+    )
+    return go_on(planned(run, strategy, phase.id))
 
 
 def answered(run: Run, event: Answered) -> Step:

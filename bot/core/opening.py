@@ -10,6 +10,7 @@ from bot.core.events import BaselineRan, RoomFailed, RunRequested, StopRequested
 from bot.core.flow import BEGINNINGS, fail, go_on
 from bot.core.machines import PhaseState, RunState
 from bot.core.minutes import charged, held
+from bot.core.phases import FRAMING
 from bot.core.run import Phase, Run, Step, Tier
 from bot.core.strategy import Strategy, compile_strategy
 
@@ -33,7 +34,7 @@ def workspace_ready(run: Run, event: WorkspaceReady) -> Step:
         strategy = compile_strategy(run.request.ticket, run.request.settings, run.request.follow)
     except BadInput as error:
         return fail(run, RunState.DONE_FAILED_ENVIRONMENT, str(error))
-    run = _planned(replace(run, strategy=strategy, ledger=strategy.ledger()), strategy)
+    run = planned(replace(run, strategy=strategy, ledger=strategy.ledger()), strategy)
     for job in run.jobs:
         run = held(run, job)
     for number, lost in enumerate(run.lost, 1):
@@ -49,8 +50,9 @@ def _askable(request: RunRequested, vendors: tuple[str, ...] | None) -> RunReque
     return replace(request, settings=replace(request.settings, models=models))
 
 
-def _planned(run: Run, strategy: Strategy) -> Run:
-    tiers = tuple(Tier(name) for name in dict.fromkeys(plan.tier for plan in strategy.phases))
+def planned(run: Run, strategy: Strategy, origin: str = "") -> Run:
+    """The run with the strategy's phases behind those that it has; `origin` as `Phase` has it."""
+    tiers = run.tiers or tuple(Tier(name) for name in dict.fromkeys(plan.tier for plan in strategy.phases))
     phases = tuple(
         Phase(
             f"p{number:02}",
@@ -58,11 +60,12 @@ def _planned(run: Run, strategy: Strategy) -> Run:
             plan.kind,
             PhaseState.SKIPPED if plan.skip else PhaseState.QUEUED,
             plan.skip,
+            origin=origin if plan.kind in FRAMING else "",
             fixers=plan.fixers,
         )
-        for number, plan in enumerate(strategy.phases, 1)
+        for number, plan in enumerate(strategy.phases, len(run.phases) + 1)
     )
-    return replace(run, tiers=tiers, phases=phases)
+    return replace(run, tiers=tiers, phases=(*run.phases, *phases))
 
 
 def baseline_ran(run: Run, event: BaselineRan) -> Step:

@@ -39,9 +39,11 @@ class SessionState:
     includes; `lost` names the jobs whose journal is gone and whose money the next one has to give up. `waits` is what the run
     waits for, as `Waiting` has it; `needs` is what a cap that sessions share has to have left before it goes on. `added` is what
     people raised the cap by since a run took it up: `added_by` whom and why last, in the comment `added_for` (0: by a button).
-    `follow` is what the present or last run follows, as in `follow_up.FollowUp`, said by `follow_by`; empty for what the label
-    began. `from_sha` is the head that it was asked for on; checks are mended unasked `fix_checks` times in a row at most, and
-    were `ci_fixes` times. Times are UTC, ISO 8601.
+    `resumed_at` is when a person last had the session go on: what stopped it before counts no more. `began` is the command in
+    whose comment `event` it was asked for, empty where `event` is a label's; `revised_for` the comment that asked for another
+    plan last. `follow` is what the present or last run follows, as in `follow_up.FollowUp`, said by `follow_by`; empty for what
+    began the session. `from_sha` is the head that it was asked for on; checks are mended unasked `fix_checks` times in a row at
+    most, and were `ci_fixes` times. Times are UTC, ISO 8601.
     """
 
     repo_id: int
@@ -70,6 +72,7 @@ class SessionState:
     approved_digest: str = ""
     approved_by: str = ""
     stopped_by: str = ""
+    resumed_at: str = ""
     runs: int = 1
     earlier: int = 0
     lost: str = ""
@@ -84,6 +87,8 @@ class SessionState:
     budget_line: str = ""
     head_sha: str = ""
     pull: int = 0
+    revised_for: int = 0
+    began: str = ""
     follow: str = ""
     follow_by: str = ""
     from_sha: str = ""
@@ -136,14 +141,15 @@ def read_state(payload: Any) -> SessionState:
 
 
 def session_id(repo_id: int, issue: int, event: int, at: str) -> str:
-    """The id of the session that the labelled event `event` starts: webhook, native trigger and sweep all compute the same."""
+    """The id of the session that the labelled event or comment `event` starts: webhook, native trigger and sweep all compute
+    the same."""
     short = hashlib.sha256(f"{repo_id}/{issue}/{event}".encode()).hexdigest()[:8]
     stamp = re.sub(r"[-:]", "", at[:19]).replace("T", "_")
     return f"issue-{issue}-{short}_{stamp}"
 
 
 def asked_at(session: str) -> str:
-    """When the label of a session was set, from its id: UTC, ISO 8601."""
+    """When a session was asked for, from its id: UTC, ISO 8601."""
     day, at = session.split("_")[1:3]
     return f"{day[:4]}-{day[4:6]}-{day[6:8]}T{at[:2]}:{at[2:4]}:{at[4:6]}Z"
 

@@ -44,6 +44,7 @@ from bot.core.events import (
     JobLost,
     ModelReplied,
     OverrunAccepted,
+    PlanRevised,
     ProofRan,
     ProofRepeated,
     Resumed,
@@ -59,6 +60,7 @@ _HANDLERS: dict[type[Any], Callable[[Run, Any], Step]] = {
     WorkspaceReady: opening.workspace_ready,
     BaselineRan: opening.baseline_ran,
     Answered: framing.answered,
+    PlanRevised: framing.plan_revised,
     CallPriced: calling.priced,
     ModelReplied: calling.replied,
     CallFailed: calling.failed,
@@ -93,7 +95,7 @@ _ANSWERS: dict[type[Any], tuple[type[Any], ...]] = {
     RunProof: (ProofRan,),
     RepeatProof: (ProofRepeated,),
     RunAuditChecks: (AuditChecksRan,),
-    AskPerson: (Answered,),
+    AskPerson: (Answered, PlanRevised),
     Deliver: (Delivered, BaseMoved),
 }
 """What may answer each effect, apart from a `RoomFailed` that names it."""

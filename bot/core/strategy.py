@@ -53,6 +53,7 @@ class Source:
 class Settings:
     """What the door decided before the run began. Money in micro-dollars, times in seconds.
 
+    `approval` is the configuration's rule, or `asked` where a person wanted to see the plan, whatever that rule says.
     `repeat_proof` asks for a second proof on another machine before the audit. `note` stands on every page of the run: one
     whose models did not answer from their vendors says so. `rules` bound tokens and time of each phase, `run_tokens`,
     `run_seconds` and `work_phases` those of the whole. Past the share `quota_soft` of a vendor's quota another vendor takes over
@@ -171,7 +172,7 @@ def compile_strategy(ticket: Ticket, settings: Settings, follow: FollowUp | None
         phases=phases,
         choices=() if fixers else choose(seen, settings.models),
         attempts=1 if fixers else ATTEMPTS.get(seen.category, 3),
-        approval_reason="" if fixers and settings.approval != "always" else _approval(seen, settings.approval),
+        approval_reason="" if fixers and settings.approval not in ("always", "asked") else _approval(seen, settings.approval),
         ci_profile=ci_profile,
         ci_reason=ci_reason,
         run_cap=settings.max_cost,
@@ -231,6 +232,8 @@ def _approval(seen: Triage, rule: str) -> str:
     """Why a person has to approve the plan; empty where nobody has to."""
     if rule == "never":
         return ""
+    if rule == "asked":
+        return "a person asked for a plan before anything is built"
     if rule == "always":
         return "the configuration asks for approval of every plan"
     if seen.high_risk:

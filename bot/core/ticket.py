@@ -6,7 +6,7 @@ import hashlib
 import html
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html.entities import html5
 
 from bot.core.errors import BadInput, PolicyError
@@ -43,13 +43,14 @@ _OTHER_IGNORABLE = frozenset(
 @dataclass(frozen=True, slots=True)
 class Ticket:
     """What was asked. `reference` is where it came from (`#42`, a file's name, `the command line`); `hidden` counts the
-    characters that were dropped because nobody could have seen them."""
+    characters that were dropped because nobody could have seen them. `said` are the comments on its plans that it holds."""
 
     title: str
     body: str
     reference: str
     digest: str
     hidden: int = 0
+    said: tuple[int, ...] = ()
 
     @property
     def text(self) -> str:
@@ -79,6 +80,17 @@ def freeze(text: str, reference: str) -> Ticket:
         raise BadInput("The issue text is empty: say in a sentence what should change.")
     digest = hashlib.sha256(shown.encode()).hexdigest()
     return Ticket(title.strip(), body.strip(), reference, digest, hidden=max(0, len(_decoded(text)) - len(shown)))
+
+
+def revised(ticket: Ticket, said: Ticket, by: str, comment: int) -> Ticket:
+    """`ticket`, and behind it what a person said to its plan in that comment: `said`, frozen by itself, as its page shows it."""
+    return replace(
+        ticket,
+        body=f"{ticket.body}\n\n{by} said to the plan:\n\n{said.text}".strip(),
+        digest=hashlib.sha256(f"{ticket.digest} {said.digest}".encode()).hexdigest(),
+        hidden=ticket.hidden + said.hidden,
+        said=(*ticket.said, comment),
+    )
 
 
 def visible(text: str) -> str:

@@ -7,18 +7,31 @@ was edited after it was asked for is not what was asked for.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, get_args
 
 from bot.core.budget import LEAST, MICRO
+from bot.core.errors import BadInput, PolicyError
 from bot.core.inert import plain
 from bot.core.run import short
 from bot.core.session import LABEL, STOP_LABEL, SessionState, asked_at, session_id
-from bot.core.settling import waits_for_money
+from bot.core.settling import approval_waits, waits_for_money
+from bot.core.ticket import freeze
 
-Verb = Literal["start", "approve", "retry", "budget", "fix", "fix-ci", "rollback", "stop", "status", "help"]
-PERSONS_VERBS: tuple[Verb, ...] = ("approve", "retry", "budget", "fix", "fix-ci", "rollback", "stop", "status", "help")
+Verb = Literal[
+    "start", "plan", "build", "approve", "revise", "retry", "budget", "fix", "fix-ci", "rollback", "stop", "status", "help",
+]  # fmt: skip
+PERSONS_VERBS: tuple[Verb, ...] = tuple(verb for verb in get_args(Verb) if verb != "start")
+STARTS: tuple[Verb, ...] = ("plan", "build")
+"""What begins a session as the label does; after `plan` nothing is built before somebody approves."""
+OF_PLAN: tuple[Verb, ...] = ("approve", "revise")
+"""What is said to a plan that waits for approval."""
+IN_WORDS: tuple[Verb, ...] = ("revise", "fix")
+"""What takes a text of any length behind it."""
+SYNONYMS: Mapping[str, Verb] = {"resume": "retry"}
+"""To go on and to try again is one thing: a run that can go on does, for one that ended another is begun."""
 FOLLOWS: tuple[Verb, ...] = ("fix", "fix-ci")
 """What is said on the pull request and makes a further run."""
 ANSWERED: tuple[Verb, ...] = ("status", "help", "rollback")
@@ -26,8 +39,8 @@ ANSWERED: tuple[Verb, ...] = ("status", "help", "rollback")
 WRITERS = ("admin", "write")
 OPEN_TO_ALL: tuple[Verb, ...] = ("status", "help")
 VOID = (
-    "The issue was edited after it was labelled, so the plan is not for what it says now and cannot be approved: take the label "
-    f"`{LABEL}` off and put it on again."
+    "The issue was edited after the session was asked for, so the plan is not for what it says now and cannot be approved: put "
+    f"the label `{LABEL}` on it anew."
 )
 MOST = 10_000 * MICRO
 """The most that a cap can be, in micro-dollars; the configuration takes no more either."""
@@ -93,7 +106,8 @@ class Asked:
 @dataclass(frozen=True, slots=True)
 class Intent:
     """What is to be done, for whom, in which session. `amount` is micro-dollars that the cap is raised by, `point` what a
-    rollback goes to, `comment` where it was asked for."""
+    rollback goes to, `comment` where it was asked for, `event` the labelled event or the comment that begins the session,
+    `at` when it was said."""
 
     verb: Verb
     session: str
@@ -103,6 +117,8 @@ class Intent:
     reason: str = ""
     comment: int = 0
     point: str = ""
+    event: int = 0
+    at: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,20 +129,23 @@ class Refusal:
     say: str = ""
 
 
+NO_PLAN = Refusal("no plan waits for approval", "No plan waits for approval here.")
+
+
 def command(body: str) -> tuple[Verb, str] | None:
     """Verb and argument of a comment whose first line is `/ostler VERB [ARGUMENT]`; None where it is no command of ours. `budget`
-    takes more than one word, an amount and a reason, with one space between them, and `fix` all that follows; what stands
-    behind the digest of an `approve` is part of it, so that it is refused and not passed over."""
+    takes more than one word, an amount and a reason, with one space between them, and those `IN_WORDS` all that follows; what
+    stands behind the digest of an `approve` is part of it, so that it is refused and not passed over."""
     first, _, more = body.partition("\n")
     match = _COMMAND.fullmatch(first)
     if match is None:
         return None
-    verb = match["verb"] or "help"
+    verb = SYNONYMS.get(match["verb"], match["verb"]) or "help"
     reason = (match["reason"] or "").strip()
     for known in PERSONS_VERBS:
-        if verb == known and (known in ("approve", "budget", "fix") or not reason):
+        if verb == known and (known in ("approve", "budget", *IN_WORDS) or not reason):
             said = f"{match['argument'] or ''} {reason}".strip()
-            return known, f"{said}\n{more}".strip() if known == "fix" else said
+            return known, f"{said}\n{more}".strip() if known in IN_WORDS else said
     return None
 
 
@@ -143,27 +162,37 @@ def may_write(actor: Actor) -> bool:
     return actor.permission in WRITERS and actor.type == "User"
 
 
-def started(repo_id: int, facts: IssueFacts) -> Intent | Refusal:
-    """The session that the trigger label asks for.
+def started(repo_id: int, facts: IssueFacts, asked: Asked | None = None) -> Intent | Refusal:
+    """The session that the trigger label asks for, or the command `asked` on the issue, which needs no label.
 
-    An edit in the same second as the label counts as after it: GitHub's times have no smaller unit.
+    An edit in the same second as the label or the command counts as after it: GitHub's times have no smaller unit.
     """
-    event = facts.labelled
-    if facts.is_pull:
-        return Refusal("the label is on a pull request, not on an issue")
-    if event is None or LABEL not in facts.labels:
+    event = LabelEvent(asked.comment, asked.at, asked.actor) if asked else facts.labelled
+    if event is None or not (asked or LABEL in facts.labels):
         return Refusal("the issue does not have the label")
+    if why := _why_none(facts, event, asked):
+        return Refusal(why, f"Nothing begins: {why}." if asked and may_write(event.actor) else "")
+    session = session_id(repo_id, facts.number, event.id, event.at)
+    return Intent(asked.verb if asked else "start", session, event.actor.login, event=event.id)
+
+
+def _why_none(facts: IssueFacts, event: LabelEvent, asked: Asked | None) -> str:
+    """Why no session begins by `event`; empty where one does."""
+    if facts.is_pull or (asked and asked.place != facts.number):
+        return "this is a pull request, not an issue"
     if not facts.open:
-        return Refusal("the issue is closed")
+        return "the issue is closed"
     if STOP_LABEL in facts.labels:
-        return Refusal("the issue has the stop label")
+        return f"the issue has the label `{STOP_LABEL}`"
     if not may_write(event.actor):
-        return Refusal(f"{event.actor.login} has no write permission here")
+        return f"{event.actor.login} has no write permission here"
+    if asked and asked.edited:
+        return "the comment was edited"
     if not facts.edits_known:
-        return Refusal("GitHub does not tell when the issue was edited")
+        return "GitHub does not tell when the issue was edited"
     if facts.edited_at is not None and moment(facts.edited_at) >= moment(event.at):
-        return Refusal("the issue was edited after it was labelled")
-    return Intent("start", session_id(repo_id, facts.number, event.id, event.at), event.actor.login)
+        return "the issue was edited after that"
+    return ""
 
 
 def edited_since(facts: IssueFacts, session: str) -> bool:
@@ -181,16 +210,31 @@ def commanded(asked: Asked, state: SessionState | None, *, edited: bool = False)
         return Refusal(f"{asked.actor.login} has no write permission here")
     if asked.edited:
         return Refusal("the comment was edited", "A command counts as it was first written: write it again.")
+    if asked.verb in STARTS:
+        return _begins(asked, state)
     if state is None:
         return Refusal("there is no session", f"There is no session on this issue: put the label `{LABEL}` on it to start one.")
-    if asked.verb == "approve" and edited:
+    if asked.verb in OF_PLAN and edited:
         return Refusal("the issue was edited", VOID)
     return _in_session(asked, state)
 
 
+def _begins(asked: Asked, state: SessionState | None) -> Intent | Refusal:
+    """Whether there may be another session; `started` says which."""
+    if state is not None and state.began and state.event == asked.comment:
+        return Refusal("done already")
+    if state is None or state.standing == "over":
+        return Intent(asked.verb, "", asked.actor.login)
+    if approval_waits(state):
+        how = f"`/ostler approve {short(state.plan_digest)}` has exactly it built, `/ostler revise TEXT` another one made"
+        return Refusal("a plan waits for approval", f"A plan waits for approval: {how}.")
+    stands = "is at work" if state.standing == "working" else "waits for something"
+    return Refusal("there is a session", f"A session of this issue {stands}: `/ostler status` says more, `/ostler stop` ends it.")
+
+
 def _in_session(asked: Asked, state: SessionState) -> Intent | Refusal:
-    if asked.verb == "approve":
-        return _approved(asked, state)
+    if asked.verb in OF_PLAN:
+        return _approved(asked, state) if asked.verb == "approve" else _revised(asked, state)
     if asked.verb == "budget":
         return _raised(asked, state)
     if asked.verb in FOLLOWS:
@@ -205,19 +249,40 @@ def _in_session(asked: Asked, state: SessionState) -> Intent | Refusal:
         return Intent("rollback", state.session, asked.actor.login, point=asked.argument, comment=asked.comment)
     if asked.verb == "stop" and state.standing == "over":
         return Refusal("the session is over", "The session is over: there is nothing to stop.")
-    return Intent(asked.verb, state.session, asked.actor.login)
+    return Intent(asked.verb, state.session, asked.actor.login, at=asked.at)
 
 
 def _approved(asked: Asked, state: SessionState) -> Intent | Refusal:
     """Exactly the plan that is posted, by the digest that stands in it."""
     wanted = state.plan_digest
-    if state.standing != "waiting" or state.next_job != "post" or not wanted:
-        return Refusal("no plan waits for approval", "No plan waits for approval here.")
+    if not approval_waits(state):
+        return NO_PLAN
     if not _DIGEST.fullmatch(asked.argument) or not wanted.startswith(asked.argument):
         return Refusal(
             "another digest", f"That is not the digest of the plan that is posted: `/ostler approve {short(wanted)}` approves it."
         )
     return Intent("approve", state.session, asked.actor.login, wanted)
+
+
+def revised_before(state: SessionState, comment: int) -> bool:
+    """Whether another plan was asked for by this comment, or by one after it."""
+    return comment <= state.revised_for
+
+
+def _revised(asked: Asked, state: SessionState) -> Intent | Refusal:
+    """Another plan, for what the ticket and this say together."""
+    if revised_before(state, asked.comment):
+        return Refusal("done already")
+    if state.follow:
+        how = "A plan on the pull request is not revised: `/ostler stop` it, then say `/ostler fix TEXT`."
+        return Refusal("it is a follow-up's plan", how)
+    if not approval_waits(state):
+        return NO_PLAN
+    try:
+        freeze(asked.argument, "")
+    except (BadInput, PolicyError) as error:
+        return Refusal("no text", str(error) if asked.argument else "Say what is to be different: `/ostler revise TEXT`.")
+    return Intent("revise", state.session, asked.actor.login, comment=asked.comment)
 
 
 def _followed(asked: Asked, state: SessionState) -> Intent | Refusal:

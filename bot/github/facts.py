@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from bot.core.session import LABEL, STOP_LABEL
+from bot.core.session import LABEL, STOP_LABEL, asked_at
 from bot.core.starts import Caps, Start, refused
-from bot.core.triggers import Actor, Asked, IssueFacts, LabelEvent, command, may_write, moment
+from bot.core.triggers import STARTS, Actor, Asked, Intent, IssueFacts, LabelEvent, command, may_write, moment
 from bot.github.client import Client, Conflict, NotFound, quoted
 from bot.github.once import LOOKS
 
@@ -69,28 +69,36 @@ def stopped(client: Client, places: Iterable[int], since: str) -> str | None:
     return next((by for number in places if (by := _stopped(client, number, since))), None)
 
 
-def capped(client: Client, caps: Caps, told: IssueFacts, origin: Callable[[str], str]) -> str:
-    """Why the label begins no session, as in `starts.refused`; empty where it may."""
-    event = told.labelled
-    if not caps or event is None:
+def capped(client: Client, caps: Caps, issue: int, intent: Intent, origin: Callable[[str], str]) -> str:
+    """Why the session that `intent` would begin does not, as in `starts.refused`; empty where it may."""
+    if not caps:
         return ""
-    mine = Start(event.id, event.at, told.number, event.actor.id)
-    return refused(caps, _starts(client, event.at[:10]), mine, origin)
+    mine = Start(intent.event, asked_at(intent.session), issue, intent.by)
+    return refused(caps, _starts(client, mine.at[:10]), mine, origin)
 
 
 def _starts(client: Client, day: str) -> Iterator[Start]:
-    """The labels of a day that ask for sessions, by people who may write now."""
+    """What asked for sessions on a day: labels and commands on issues, by people who may write now."""
     known: dict[int, bool] = {}
+
+    def counts(who: Any) -> bool:
+        if who and who["id"] not in known:
+            known[who["id"]] = may_write(actor(client, who))
+        return bool(who and known[who["id"]])
+
     for event in client.pages("issues/events"):  # the newest first
         if event["created_at"][:10] < day:
-            return
-        who, issue = event.get("actor"), event.get("issue") or {}
-        if event["event"] != "labeled" or event["label"]["name"] != LABEL or not who or "pull_request" in issue:
-            continue
-        if who["id"] not in known:
-            known[who["id"]] = may_write(actor(client, who))
-        if known[who["id"]]:
-            yield Start(int(event["id"]), event["created_at"], int(issue["number"]), int(who["id"]))
+            break
+        issue = event.get("issue") or {}
+        asks = event["event"] == "labeled" and event["label"]["name"] == LABEL and "pull_request" not in issue
+        if asks and counts(event.get("actor")):
+            yield Start(int(event["id"]), event["created_at"], int(issue["number"]), event["actor"]["login"])
+    for comment in client.pages("issues/comments", since=f"{day}T00:00:00Z"):
+        words = command(comment.get("body") or "")
+        asks = words is not None and words[0] in STARTS and "/pull/" not in comment["html_url"]
+        if asks and comment["updated_at"] == comment["created_at"] and counts(comment.get("user")):
+            number = int(str(comment["issue_url"]).rpartition("/")[2])
+            yield Start(int(comment["id"]), comment["created_at"], number, comment["user"]["login"])
 
 
 def place_of(client: Client, comment_id: int) -> int:

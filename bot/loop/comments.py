@@ -91,6 +91,7 @@ def plan_comment(run: Run, state: SessionState, *, job_url: str) -> str:
         max_files=MAX_FILES,
         max_bytes=MAX_CHANGESET_BYTES,
         hidden=run.request.ticket.hidden,
+        said=len(run.request.ticket.said),
         note=settings.note,
         sources=settings.sources,
         choices=strategy.choices,

@@ -51,7 +51,7 @@ class Queue:
 
     def __init__(self, database: Database, *, smart: bool = True, lease: float = LEASE_SECONDS) -> None:
         self._database, self._lease = database, lease
-        last = (sessions.c.event, sessions.c.id)  # GitHub numbers its events in their order
+        last = (sessions.c.event, sessions.c.id)
         waited = sa.func.coalesce(turns.c.last_started, 0.0)
         order = (sessions.c.priority, sessions.c.position.is_(None), sessions.c.position, waited) if smart else ()
         # What was being started comes first: the workflow run that it was asked for may be there.
@@ -156,11 +156,14 @@ class Queue:
         with self._database.begin() as connection:
             connection.execute(update.values(due_at=0.0))
 
-    def place(self, session: str, position: int | None) -> bool:
+    def place(self, session: str, position: int | None, now: float) -> bool:
         """Put the session before all of its priority that have a higher position or none; whether there is such a session."""
+        update = sa.update(sessions).where(sessions.c.id == session).values(position=position).returning(sessions.c.repo_id)
         with self._database.begin() as connection:
-            update = sa.update(sessions).where(sessions.c.id == session).values(position=position)
-            return connection.execute(update).rowcount == 1
+            repo_id = connection.scalar(update)
+            if repo_id is not None:
+                touch(connection, repo_id, now)
+            return repo_id is not None
 
     def first(self, session: str, repo_id: int, now: float) -> None:
         """Put a queued session of this repository before all others, and before every priority; the last one put first is."""

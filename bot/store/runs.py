@@ -17,8 +17,9 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.engine import Row as SqlRow
 
 from bot.core.errors import PolicyError, SetupError
-from bot.core.session import SessionState, read_state
+from bot.core.session import SessionState, asked_at, read_state
 from bot.core.settling import Report, read_report
+from bot.core.triggers import moment
 from bot.store.boards import touch
 from bot.store.database import Database, bindings, sessions, states, tokens
 
@@ -71,6 +72,12 @@ def lane_of(state: SessionState) -> Lane:
     return "queued" if state.anchor_sha else "new"
 
 
+def _order(state: SessionState) -> int:
+    """When the session was asked for: the second, and within it GitHub's number. Labels' events and comments are numbered apart,
+    each in their order."""
+    return int(moment(asked_at(state.session)).timestamp()) << 31 | state.event % 2**31
+
+
 class Runs:
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -84,7 +91,7 @@ class Runs:
         )
         values = {name: getattr(row, name) for name in ("repo", "repo_id", "installation", "issue", "default_branch", "title")}
         state = row.state
-        values |= {"id": state.session, "event": state.event, "state": _text(state), "seq": state.seq, "shown": row.shown}
+        values |= {"id": state.session, "event": _order(state), "state": _text(state), "seq": state.seq, "shown": row.shown}
         values |= {"lane": lane_of(state), "priority": row.priority, "now": now}
         with self._database.begin() as connection:
             new = connection.execute(insert, values).rowcount == 1
@@ -98,7 +105,7 @@ class Runs:
         return read(found) if found else None
 
     def of_issue(self, repo_id: int, issue: int) -> list[Row]:
-        """Newest first: GitHub numbers its events in their order."""
+        """Newest first."""
         of = sa.select(sessions).where(sessions.c.repo_id == repo_id, sessions.c.issue == issue)
         with self._database.begin() as connection:
             return [read(found) for found in connection.execute(of.order_by(sessions.c.event.desc()))]

@@ -11,8 +11,23 @@ from bot.core.errors import SetupError
 from bot.core.following import LATER, NONE_FAILED, places, why_not
 from bot.core.queue import Priority
 from bot.core.session import CHECK_NAME, STOP_LABEL, SessionState
-from bot.core.settling import waits_for_money
-from bot.core.triggers import ANSWERED, FOLLOWS, Asked, Intent, Refusal, Verb, commanded, edited_since, may_write, raised_before
+from bot.core.settling import approval_waits, waits_for_money
+from bot.core.triggers import (
+    ANSWERED,
+    FOLLOWS,
+    OF_PLAN,
+    STARTS,
+    Asked,
+    Intent,
+    Refusal,
+    Verb,
+    commanded,
+    edited_since,
+    may_write,
+    raised_before,
+    revised_before,
+    started,
+)
 from bot.github import actions, comments, facts
 from bot.github.client import Client, Conflict
 from bot.github.following import failing, pull
@@ -22,7 +37,7 @@ from bot.loop.comments import help_reply, refusal, rolled_back, status_reply
 from bot.store.runs import Row
 from bot.telemetry import Asked as AskedFact
 from bot.web import allowances, following, starting
-from bot.web.moves import approved, raised, retried, stopped
+from bot.web.moves import approved, raised, retried, revised, stopped
 from bot.web.office import Office, Place
 
 
@@ -98,6 +113,9 @@ def _ask(office: Office, place: Place, row: Row | None, issue: int, asked: Asked
     client = office.access.client(place.name, place.installation)
     state = row.state if row else None
     said = _said(office, client, asked, state)
+    told = facts.issue(client, asked.place) if isinstance(said, Intent) and said.verb in STARTS else None
+    if told is not None:
+        said = started(place.id, told, asked)
     outcome = "done" if isinstance(said, Intent) else said.why
     office.telemetry.tell(AskedFact(asked.verb, place.name, issue, asked.actor.login, outcome))
     if isinstance(said, Refusal):
@@ -106,6 +124,9 @@ def _ask(office: Office, place: Place, row: Row | None, issue: int, asked: Asked
         return
     if asked.comment:
         comments.react(client, "eyes", comment=asked.comment)
+    if told is not None:
+        starting.enter(office, place, told, said)
+        return
     if answer := _answer(office, client, issue, kind, state, said):
         _reply(office, client, issue, kind, state, answer)
     if row is not None and said.verb not in ANSWERED:
@@ -115,8 +136,8 @@ def _ask(office: Office, place: Place, row: Row | None, issue: int, asked: Asked
 def _said(office: Office, client: Client, asked: Asked, state: SessionState | None) -> Intent | Refusal:
     if _done_before(asked, state):
         return Refusal("done already")
-    approves = asked.verb == "approve" and state is not None and not state.follow
-    edited = approves and edited_since(facts.issue(client, state.issue), state.session) if state else False
+    to_plan = asked.verb in OF_PLAN and state is not None and not state.follow
+    edited = to_plan and edited_since(facts.issue(client, state.issue), state.session) if state else False
     said = commanded(asked, state, edited=edited)
     if isinstance(said, Intent) and said.verb in FOLLOWS and state and (why := _why_not(client, state, said.verb)):
         return Refusal(why, why)
@@ -182,10 +203,12 @@ def _move(office: Office, row: Row, said: Intent, asked: Asked) -> None:
                 else state
             ),
         )
+    elif said.verb == "revise":
+        office.change(row.id, lambda state: _another(state, said.comment, office.at))
     elif said.verb == "budget":
         office.change(row.id, lambda state: _more(state, said, office.at))
     elif said.verb == "retry":
-        office.change(row.id, lambda state: retried(state, office.at) if state.standing != "working" else state)
+        office.change(row.id, lambda state: _again(state, said, office.at))
     office.show(row.id)
 
 
@@ -193,6 +216,14 @@ def _more(state: SessionState, said: Intent, at: str) -> SessionState:
     if state.standing == "over" or raised_before(state, said.comment):
         return state
     return raised(state, said.amount, said.by, said.reason, said.comment, at)
+
+
+def _again(state: SessionState, said: Intent, at: str) -> SessionState:
+    return retried(state, at, said.at or at) if state.standing != "working" else state
+
+
+def _another(state: SessionState, comment: int, at: str) -> SessionState:
+    return revised(state, comment, at) if approval_waits(state) and not revised_before(state, comment) else state
 
 
 def _stop(office: Office, row: Row, by: str) -> None:

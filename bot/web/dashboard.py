@@ -33,7 +33,8 @@ def look(office: Office, place: Place, issue: int, *, swept: bool = False) -> No
     if told.labelled is None or not told.open:
         office.boards.drop(place.id, issue)
         return
-    if not may_write(told.labelled.actor) or (known and (swept or known.issue == issue)):
+    same = known and (known.repo, known.installation) == (place.name, place.installation)
+    if not may_write(told.labelled.actor) or (known and (same if known.issue == issue else swept)):
         return
     if told.body.strip() and not told.body.startswith(MARK):
         comments.put(client, issue, "dashboard", f"issue-{issue}", office.access.bot, refusal(OCCUPIED))

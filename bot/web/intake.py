@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from functools import partial
+from collections.abc import Iterable
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from bot.core.board import BOARD_LABEL
@@ -64,15 +64,18 @@ async def body(request: Request, most: int, seconds: float = SECONDS) -> bytes:
     parts, size = [], 0
     try:
         async with asyncio.timeout(seconds):
-            async for part in request.stream():
+            more = True
+            while more:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise Unreadable(400, "The body ended early.")
+                part, more = message.get("body", b""), message.get("more_body", False)
                 size += len(part)
                 if size > most:
                     raise Unreadable(413, f"More than {most:,} bytes.")
                 parts.append(part)
     except TimeoutError:
         raise Unreadable(408, "The body did not come in time.") from None
-    except ClientDisconnect:
-        raise Unreadable(400, "The body ended early.") from None
     return b"".join(parts)
 
 
@@ -90,11 +93,11 @@ class Intake:
             raw = await body(request, MAX_BYTES)
         except Unreadable as error:
             return self._refused(Verdict(error.status, "", str(error)))
-        judge = partial(_judged, self._office, request.headers, raw)
+        judge = partial(_judged, self._office, request.scope["headers"], raw)
         judged = judge() if len(raw) < LARGE else await run_in_threadpool(judge)
         if judged.status == 204:
             self._office.telemetry.tell(Delivered(judged.event, "ignored", judged.why))
-            return Response(status_code=204, headers={WHY: judged.why})
+            return _nothing(judged.why)
         if judged.status != 202:
             return self._refused(judged)
         await self._keep(Arrived(judged.guid, judged.event, judged.kept, self._office.clock()))
@@ -131,12 +134,21 @@ class Intake:
             self._office.telemetry.tell(Delivered(arrived.event, "stored" if is_new else "repeated"))
 
 
-def _judged(office: Office, headers: Headers, raw: bytes) -> Verdict:
+@lru_cache(64)
+def _nothing(why: str) -> Response:
+    return Response(status_code=204, headers={WHY: why})
+
+
+def _judged(office: Office, headers: Iterable[tuple[bytes, bytes]], raw: bytes) -> Verdict:
+    told: dict[bytes, list[str]] = {b"x-hub-signature-256": [], b"x-github-event": [], b"x-github-delivery": []}
+    for name, value in headers:
+        if name in told:
+            told[name].append(value.decode("latin-1"))
+    signatures, events, guids = told.values()
     try:
-        verify(office.settings.webhook_secrets, raw, headers)
+        verify(office.settings.webhook_secrets, raw, signatures)
     except PolicyError as error:
         return Verdict(401, "", str(error))
-    events, guids = headers.getlist("x-github-event"), headers.getlist("x-github-delivery")
     if len(events) != 1 or len(guids) != 1 or not _EVENT.fullmatch(events[0]) or not _GUID.fullmatch(guids[0]):
         return Verdict(400, "", "The delivery has no event or no id.")
     event = events[0]

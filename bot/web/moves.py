@@ -18,9 +18,17 @@ def approved(state: SessionState, digest: str, by: str, at: str) -> SessionState
     return _next(state, at, approved_digest=digest, approved_by=by, standing="working", next_job=str(Job.BUILD), restarts=0)
 
 
-def retried(state: SessionState, at: str) -> SessionState:
-    """Go on from where it stopped; the tries are counted anew."""
-    return _next(state, at, standing="working", stopped_by="", outcome="", run_state="", restarts=0)
+def revised(state: SessionState, comment: int, at: str) -> SessionState:
+    """Another plan is to be made; the one that was posted can be approved no more."""
+    changes: dict[str, Any] = {"revised_for": comment, "plan_digest": "", "next_job": str(Job.PLAN)}
+    return _next(state, at, **changes, standing="working", waits="", outcome="", restarts=0)
+
+
+def retried(state: SessionState, at: str, said_at: str = "") -> SessionState:
+    """Go on from where it stopped, as a person said at that time or nobody did; the tries are counted anew."""
+    return _next(
+        state, at, standing="working", stopped_by="", resumed_at=said_at or state.resumed_at, outcome="", run_state="", restarts=0
+    )
 
 
 def stopped(state: SessionState, by: str, at: str) -> SessionState:

@@ -59,7 +59,7 @@ def place(office: Office, session: str, raw: bytes) -> dict[str, Any]:
     position = body["position"]
     if position is not None and (type(position) is not int or not 1 <= position <= HIGHEST):
         raise Refused(422, f"A position is a number from 1 to {HIGHEST:,}, or null.")
-    if not office.queue.place(session, position):
+    if not office.queue.place(session, position, office.clock()):
         raise Refused(404, "There is no such session.")
     office.wake.set()
     return {"session": session, "position": position}

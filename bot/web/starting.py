@@ -9,7 +9,7 @@ from __future__ import annotations
 from bot.core.errors import SetupError
 from bot.core.queue import Priority, priority
 from bot.core.session import SessionState, asked_at, branch, branch_prefix, is_branch_of
-from bot.core.triggers import Intent, IssueFacts, Refusal, started
+from bot.core.triggers import STARTS, Intent, IssueFacts, Refusal, started
 from bot.github import comments, facts, refs
 from bot.github.client import Client
 from bot.loop.comments import refusal
@@ -33,19 +33,25 @@ def begin(office: Office, place: Place, issue: int) -> Row | None:
         by = told.labelled.actor.login if told.labelled else ""
         office.telemetry.tell(Asked("start", place.name, issue, by, intent.why))
         return None
+    return enter(office, place, told, intent)
+
+
+def enter(office: Office, place: Place, told: IssueFacts, intent: Intent) -> Row | None:
+    """The session of an intent to begin one, new or known; None where its state is lost, or another is at work."""
+    issue = told.number
     if row := office.runs.get(intent.session):
         if row.priority not in (Priority.FIRST, now := priority(told.labels)):
             office.runs.prioritize(row.id, now)
         return row
     if state := office.recover(place, issue, intent.session):
         return adopt(office, place, state, told.title, priority(told.labels))
-    if _lost(office, client, issue, intent.session):
+    if _lost(office, place, issue, intent.session):
         office.telemetry.tell(Asked("start", place.name, issue, intent.by, "the session's state is lost: a new label is needed"))
         return None
-    configured = office.configuration(place, place.default_branch)
-    if say := facts.capped(client, configured.config.sessions_per_day.caps, told, configured.origin):
+    configured, client = office.configuration(place, place.default_branch), office.access.client(place.name, place.installation)
+    if say := facts.capped(client, configured.config.sessions_per_day.caps, issue, intent, configured.origin):
         office.telemetry.tell(Asked("start", place.name, issue, intent.by, "a cap on sessions is reached"))
-        comments.put(client, issue, "reply-label", intent.session, office.access.bot, refusal(say))
+        comments.put(client, issue, "reply-start", intent.session, office.access.bot, refusal(say))
         return None
     if not _room(office, place, issue, intent):
         return None
@@ -69,8 +75,9 @@ def current(office: Office, place: Place, issue: int) -> Row | None:
     return adopt(office, place, state, "", Priority.NORMAL) if state else None
 
 
-def _lost(office: Office, client: Client, issue: int, session: str) -> bool:
+def _lost(office: Office, place: Place, issue: int, session: str) -> bool:
     """Whether this session was at work once although no state of it is left. Missing state never means an unspent budget."""
+    client = office.access.client(place.name, place.installation)
     authors = (office.access.bot, JOBS_LOGIN)
     return any(comments.find(client, issue, kind, session, author) for kind in POSTED for author in authors)
 
@@ -88,16 +95,14 @@ def _room(office: Office, place: Place, issue: int, intent: Intent) -> bool:
 
 
 def _new(office: Office, place: Place, told: IssueFacts, intent: Intent) -> Row | None:
-    event = told.labelled
-    if event is None:
-        return None
     state = SessionState(
         repo_id=place.id,
         issue=told.number,
         session=intent.session,
-        event=event.id,
+        event=intent.event,
         requested_by=intent.by,
         branch=branch(told.number, told.title, intent.session),
+        began=intent.verb if intent.verb in STARTS else "",
         issued_at=office.at,
     )
     if office.runs.add(_row(place, state, told.title, priority(told.labels), shown=-1), office.clock()):

@@ -13,15 +13,12 @@ from bot.core.board import BOARD_LABEL
 from bot.core.errors import BugError, OstlerError, PolicyError, SetupError, TransientError, UserError
 from bot.core.queue import HEARTBEAT
 from bot.core.session import LABEL, STOP_LABEL
-from bot.github import comments
 from bot.github.webhook import Delivery, parse
-from bot.loop.comments import refusal
 from bot.store.boards import Drawn
 from bot.store.inbox import Pending
 from bot.store.runs import Row
 from bot.telemetry import Handled, Trouble
 from bot.web import asking, dashboard, following, starting, working
-from bot.web.moves import given_up
 from bot.web.office import Office, Place
 from bot.web.sweep import look, sweep
 
@@ -205,7 +202,7 @@ class Worker:
         except (PolicyError, SetupError) as error:
             office.telemetry.tell(Trouble("session", type(error).__name__, f"{row.id}: {error}"))
             if row.lane == "new":
-                self._cannot_begin(row, error)
+                working.give_up(office, row, f"the session could not begin: {str(error).rstrip('.')}")
             else:
                 office.queue.later(row, row.state.seq, office.clock() + 10 * office.settings.poll_seconds)
         except Exception:
@@ -225,15 +222,6 @@ class Worker:
                 office.show(row.id)
             if row.lane == "running":
                 working.watch(office, row)
-
-    def _cannot_begin(self, row: Row, error: UserError) -> None:
-        """There is no check run to say it, so a comment does."""
-        office = self._office
-        why = f"the session could not begin: {str(error).rstrip('.')}"
-        office.change(row.id, lambda state: state if state.anchor_sha else given_up(state, why, office.at), lease=row.lease)
-        client = office.access.of(row)
-        comments.put(client, row.issue, "trouble", row.id, office.access.bot, refusal(why))
-        office.show(row.id)
 
 
 def _pause(tries: int, error: Exception) -> float:

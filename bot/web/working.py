@@ -12,11 +12,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from bot.core.errors import SetupError
+from bot.core.following import comment_kind, place
 from bot.core.jobs import MODEL_JOBS, Job
 from bot.core.session import SessionState
 from bot.core.settling import MAX_RESTARTS, taken
-from bot.github import actions
+from bot.github import actions, comments
 from bot.github.client import Client, NotFound, UnknownOutcome, quoted
+from bot.loop.comments import refusal
 from bot.store.runs import Row
 from bot.telemetry import Dispatched, Lost
 from bot.web import allowances
@@ -31,7 +33,7 @@ AFTER_DISPATCH = 5.0
 RERUN_PAUSE = 60.0
 """Seconds before a workflow run that was told to run again is judged by how it stands."""
 _SESSION = re.compile(r"issue-[0-9]+-[0-9a-f]{8}_[0-9]{8}_[0-9]{6}")
-SILENT = "the workflow run ended without telling what became of it"
+SILENT = "the workflow run ended without telling what became of it: look at it, then comment `/ostler retry`"
 
 
 def dispatch(office: Office, row: Row) -> None:
@@ -48,17 +50,27 @@ def dispatch(office: Office, row: Row) -> None:
         return
     except NotFound:
         file = office.settings.workflow_file
-        _give_up(office, row, f"the default branch has no .github/workflows/{file}: add it as the README shows, then retry")
+        give_up(office, row, f"the default branch has no .github/workflows/{file}: add it as the README shows, then retry")
         return
     except SetupError as error:
-        _give_up(office, row, f"no workflow run could be started: {str(error).rstrip('.')}")
+        give_up(office, row, f"no workflow run could be started: {str(error).rstrip('.')}")
         return
     _bind(office, row, workflow_run, how)
 
 
-def _give_up(office: Office, row: Row, why: str) -> None:
+def give_up(office: Office, row: Row, why: str, lost: Sequence[str] = ()) -> None:
+    """No workflow run goes on, and no job is left to say so: one comment does, where the session is talked about.
+
+    The comment is first, so that a crash between the two loses neither. One that was stopped is no news.
+    """
+    before = row.state
+    if before.standing != "over":
+        kind, text = comment_kind(before, f"trouble-{before.seq}"), refusal(f"{why[:1].upper()}{why[1:]}.")
+        comments.put(office.access.of(row), place(before), kind, row.id, office.access.bot, text)
+
     def move(state: SessionState) -> SessionState:
-        return given_up(state, why, office.at) if state.seq == row.state.seq else state
+        same = (state.standing, state.working_run) == (before.standing, before.working_run)
+        return given_up(state, why, office.at, tuple(lost)) if same else state
 
     office.change(row.id, move, lease=row.lease)
     office.show(row.id)
@@ -111,18 +123,21 @@ def watch(office: Office, row: Row) -> None:
             end_work(office, row)
         office.queue.later(row, row.state.seq, office.clock() + office.settings.poll_seconds)
         return
-    first = run is not None and run.attempt == 1 and row.state.standing != "over"
-    if first and (_anew(office, client, row) or _again(office, client, row)):
+    if run is not None and run.attempt == 1 and row.state.standing != "over" and _further(office, client, row):
         return
     office.telemetry.tell(Lost(row.id, number, "given up"))
-    _end(office, row, _spenders(client, number) if run is not None else MODEL_JOBS)
+    give_up(office, row, SILENT, _spenders(client, number) if run is not None else MODEL_JOBS)
+
+
+def _further(office: Office, client: Client, row: Row) -> bool:
+    return _anew(office, client, row) or _again(office, client, row)
 
 
 def _anew(office: Office, client: Client, row: Row) -> bool:
-    """Whether the session is queued again: its workflow run ended at the gate, so nothing was begun or spent. A few times."""
+    """Whether the session is queued again: its workflow run did not pass the gate, so nothing was begun or spent. A few times."""
     number = row.state.working_run
     names = {job.name.rpartition(" / ")[2]: job.conclusion for job in actions.jobs(client, number)}
-    if names.get(Job.GATE) not in ("failure", "cancelled", "timed_out") or row.state.restarts >= MAX_RESTARTS:
+    if names.get(Job.GATE) == "success" or row.state.restarts >= MAX_RESTARTS:
         return False
 
     def move(state: SessionState) -> SessionState:
@@ -152,13 +167,3 @@ def _spenders(client: Client, workflow_run: int) -> tuple[str, ...]:
     """The jobs that held model keys and were not skipped: what they spent is not known, so it is all that they could."""
     names = {job.name.rpartition(" / ")[2]: job.conclusion for job in actions.jobs(client, workflow_run)}
     return tuple(name for name in MODEL_JOBS if names.get(name, "skipped") != "skipped")
-
-
-def _end(office: Office, row: Row, lost: Sequence[str]) -> None:
-    number = row.state.working_run
-
-    def move(state: SessionState) -> SessionState:
-        return given_up(state, SILENT, office.at, tuple(lost)) if state.working_run == number else state
-
-    office.change(row.id, move, lease=row.lease)
-    office.show(row.id)

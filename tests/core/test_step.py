@@ -32,6 +32,7 @@ from bot.core.events import (
     JobLost,
     ModelReplied,
     OverrunAccepted,
+    PlanRevised,
     ProofRan,
     ProofRepeated,
     Resumed,
@@ -53,6 +54,7 @@ from bot.core.selection import ModelId
 from bot.core.step import step
 from bot.core.strategy import Settings
 from bot.core.summary import exit_code, line, phase_rows, status
+from bot.core.ticket import freeze
 from bot.core.validation import Proof
 from tests.core.play import (
     BASE_TREE,
@@ -123,6 +125,8 @@ def following(run: Run, effect: Effect | None, rooms: Rooms, chance: Random, med
     if run.request.settings.ci_minute and effect is not None and chance.random() < 0.1:
         job, number = chance.choice(tuple(MINUTES)), chance.choice((7, 8, 9))
         return chance.choice((JobBegan(job, number), JobEnded(job, number, chance.random() * 1000)))
+    if isinstance(effect, AskPerson) and chance.random() < 0.3:
+        return PlanRevised(freeze(chance.choice(TICKETS), "#7"), "a maintainer", len(run.request.ticket.said) + 1)
     if effect is not None and chance.random() < LOST_JOBS:
         return JobLost(chance.choice(MODEL_JOBS), 7)
     if effect is not None:
@@ -249,6 +253,7 @@ def test_nothing_is_built_before_the_approval_that_the_strategy_asks_for(first: 
         asked = ""
         for moment in played(seed, luck):
             run = moment.run
+            asked = "" if isinstance(moment.event, PlanRevised) else asked
             asked = moment.effect.digest if isinstance(moment.effect, AskPerson) else asked
             if run.strategy and run.strategy.approval_reason and run.attempt:
                 assert run.approved_by
@@ -373,6 +378,7 @@ def strangers(run: Run) -> dict[type[Any], Event]:
         ProofRepeated(checks(suite({}), run.tree), Proof(checks(suite({}), run.tree), None, None)),
         AuditChecksRan(()),
         Answered(digest, "approved", "me"),
+        PlanRevised(freeze("Add a --quiet flag", "#7"), "me", 7),
         Delivered("ostler/x", HEAD_SHA),
     )
     return {type(event): event for event in events}
@@ -389,7 +395,7 @@ FITTING: dict[str, set[type[Any]]] = {
     "RunProof": {ProofRan},
     "RepeatProof": {ProofRepeated},
     "RunAuditChecks": {AuditChecksRan},
-    "AskPerson": {Answered},
+    "AskPerson": {Answered, PlanRevised},
     "Deliver": {Delivered},
     "budget": set(),
 }
@@ -660,6 +666,29 @@ class TestApproval:
         approved, effects = step(run, Answered(contract_digest(run), "approved", "me"))
         assert approved.approved_by == "me"
         assert effects
+
+    @pytest.mark.parametrize("seed", range(12))
+    def test_another_plan_is_made_for_what_the_ticket_says_now_and_asked_about(self, seed: int) -> None:
+        """It may be of another risk; what was spent stays spent, and the first contract is worth nothing."""
+        rooms = Rooms(seed, 1.0, rates=(FLAT,))
+        run, effects = step(None, request(settings=Settings(50_000_000, 50_000_000, MODELS, approval="always")))
+        while not isinstance(effects[0], AskPerson):
+            run, effects = step(run, rooms.perform(run, effects[0]))
+        first, before = effects[0], run
+        said = freeze("Let users log in with OAuth, over a new authentication layer.", "#7")
+        run, effects = step(run, PlanRevised(said, "bob", 3))
+        with pytest.raises(BugError):
+            step(run, Answered(first.digest, "approved", "me"))
+        while not isinstance(effects[0], AskPerson):
+            run, effects = step(run, rooms.perform(run, effects[0]))
+        assert effects[0].digest == contract_digest(run) != first.digest
+        assert run.ledger.charges[: len(before.ledger.charges)] == before.ledger.charges
+        assert (run.ledger.run_cap, run.request.ticket.said) == (before.ledger.run_cap, (3,))
+        assert (before.compiled.triage.high_risk, run.compiled.triage.high_risk) == (False, True)
+        with pytest.raises(BugError):
+            step(run, Answered(first.digest, "approved", "me"))
+        approved, _ = step(run, Answered(effects[0].digest, "approved", "me"))
+        assert approved.approved_by == "me"
 
 
 def test_what_is_delivered_is_what_was_tested() -> None:

@@ -20,7 +20,7 @@ from bot.core.settling import ADD, FIX, MAX_RESTARTS, RETRY, STOP
 from bot.core.strategy import Settings as RunSettings
 from bot.core.strategy import compile_strategy
 from bot.core.ticket import freeze
-from bot.core.triggers import OPEN_TO_ALL, PERSONS_VERBS
+from bot.core.triggers import OPEN_TO_ALL, PERSONS_VERBS, SYNONYMS
 from bot.github.manifest import EVENTS, PERMISSIONS, WEBHOOK
 from bot.llm.prices import TABLE_DATED, rates
 from bot.web import figures
@@ -142,7 +142,7 @@ def test_the_states_fields_are_those_of_the_code() -> None:
 def test_commands_on_an_issue_are_those_that_are_understood() -> None:
     found = table(README, "## On an issue", "what")
     said = {row[0].partition("/ostler ")[2].strip("`").split()[0]: row[1] for row in found if "/ostler " in row[0]}
-    assert sorted(said) == sorted(PERSONS_VERBS)
+    assert sorted(said) == sorted([*PERSONS_VERBS, *SYNONYMS])
     assert {verb for verb, who in said.items() if who == "everybody"} == set(OPEN_TO_ALL)
     labels = {row[0].removeprefix("label ").strip("`"): row[1] for row in found if row[0].startswith("label ")}
     assert labels.keys() == {LABEL, STOP_LABEL, BOARD_LABEL}

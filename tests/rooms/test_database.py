@@ -159,11 +159,12 @@ class TestSessions:
         assert runs.of_workflow_run(2, 5) is None
 
     def test_the_newest_session_of_an_issue_first(self, database: Database) -> None:
+        """By time: labels' events and comments are numbered apart."""
         runs = Runs(database)
-        for event in (3, 9, 4):
-            state = replace(row(1).state, session=f"issue-1-0000000{event}_20261121_120000", event=event)
+        for event, second in ((3, 0), (9, 0), (4, 0), (1, 1)):
+            state = replace(row(1).state, session=f"issue-1-0000000{event}_20261121_12000{second}", event=event)
             runs.add(replace(row(1), state=state), 1.0)
-        assert [found.state.event for found in runs.of_issue(1, 1)] == [9, 4, 3]
+        assert [found.state.event for found in runs.of_issue(1, 1)] == [1, 9, 4, 3]
 
     def test_a_token_is_used_once_unless_for_the_same_request(self, database: Database) -> None:
         runs = Runs(database)
@@ -216,7 +217,7 @@ class TestQueue:
         for number in reversed(range(1, len(crowd) + 1)):  # a sweep finds the newest first
             repo, priority, position = waiting[number] = crowd[number - 1]
             runs.add(row(number, repo=repo, priority=priority), 1.0)
-            queue.place(row(number).id, position)
+            queue.place(row(number).id, position, 0.0)
         served: dict[int, float] = {}
         for now in range(10, 10 + len(crowd)):
             least = min(

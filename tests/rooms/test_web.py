@@ -179,15 +179,14 @@ class TestWebhook:
             (b"{", 400),
             (b"[]", 400),
             (b'{"action":"labeled","label":"ostler"}', 400),
-            (b'{"a":' * 100 + b"1" + b"}" * 100, 400),
-            (raw()[:-1] + b',"action":"labeled"}', 400),
+            (raw()[:-1] + b',"n":' + b"[" * 300 + b"]" * 300 + b"}", 400),
             (raw()[:-1] + b',"n":NaN}', 400),
             (raw()[:-1] + b',"s":"\\ud800"}', 400),
             (raw(comment={"id": 1}), 400),
             (raw(issue={"number": "42"}), 400),
             (b" " * 5_000_001, 413),
         ],
-        ids=["empty", "half", "list", "bare", "deep", "double", "nan", "surrogate", "shape", "type", "oversize"],
+        ids=["empty", "half", "list", "bare", "deep", "nan", "surrogate", "shape", "type", "oversize"],
     )
     def test_what_is_no_delivery_is_refused_without_effect(self, app: App, content: bytes, status: int) -> None:
         assert app.deliver(content).status_code == status

@@ -353,7 +353,8 @@ class TestWatching:
     def test_a_run_that_ended_in_silence_is_run_again_once_then_a_person_is_asked(self, app: App) -> None:
         app.add(working_run=77)
         app.hub.on("POST", f"/repos/{REPOSITORY}/actions/runs/77/rerun-failed-jobs", Reply(201, {}))
-        listed = [{"id": 1, "name": "improve / build", "status": "completed", "conclusion": "failure"}]
+        ended = {"gate": "success", "build": "failure"}
+        listed = [{"id": 1, "name": f"improve / {name}", "status": "completed", "conclusion": how} for name, how in ended.items()]
         app.hub.on("GET", f"/repos/{REPOSITORY}/actions/runs/77/jobs", Reply(200, {"jobs": listed}))
         self.run(app, "in_progress")
         self.look(app)
@@ -368,6 +369,8 @@ class TestWatching:
         assert [(check["status"], check["conclusion"]) for check in app.hub.checks] == [("completed", "action_required")]
         assert app.hub.issue_labels == ["ostler:needs-human"]
         assert len(app.hub.asked("POST", "rerun-failed-jobs")) == 1
+        (told,) = app.hub.comments
+        assert "The workflow run ended without telling what became of it" in told["body"]
 
     def test_a_run_that_is_gone_is_given_up(self, app: App) -> None:
         app.add(working_run=77)

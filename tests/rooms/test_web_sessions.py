@@ -66,8 +66,10 @@ class App:
     def labels(self, issue: int) -> set[str]:
         return {label["name"] for label in self.get(f"issues/{issue}")["labels"]}
 
-    def said(self, issue: int) -> list[str]:
-        return [comment["body"] for comment in self.get(f"issues/{issue}/comments") if comment["user"]["type"] == "Bot"]
+    def said(self, issue: int, *, trouble: bool = False) -> list[str]:
+        """What the App said there: its answers, or that no workflow run goes on."""
+        found = [comment["body"] for comment in self.get(f"issues/{issue}/comments") if comment["user"]["type"] == "Bot"]
+        return [text for text in found if text.startswith("<!-- ostler:trouble") == trouble]
 
     def state(self, issue: int) -> SessionState:
         rows = self.office.runs.of_issue(self.hub.found(REPO).id, issue)
@@ -156,6 +158,9 @@ def test_a_repository_without_the_workflow_is_told_so(fresh: App) -> None:
     check = fresh.checks()[0]
     assert (check["status"], check["conclusion"]) == ("completed", "action_required")
     assert fresh.labels(issue) == {"ostler", "ostler:needs-human"}
+    fresh.work()
+    (told,) = fresh.said(issue, trouble=True)
+    assert told.endswith("The default branch has no .github/workflows/ostler.yml: add it as the README shows, then retry.\n")
 
 
 @pytest.mark.parametrize("case", ["triage", "edited", "stop label", "closed", "unlabelled"])
@@ -246,6 +251,32 @@ class TestCommands:
         assert (app.checks()[0]["conclusion"], app.said(self.issue)) == ("neutral", [])
         app.command("ada", self.issue, "/ostler retry", twice=True)
         assert (app.state(self.issue).standing, app.state(self.issue).stopped_by) == ("working", "")
+        assert app.state(self.issue).resumed_at == app.get(f"issues/{self.issue}/comments")[-1]["created_at"]
+
+    def test_another_plan_is_asked_for_once_and_the_one_before_is_void(self, app: App) -> None:
+        app.command("tri", self.issue, "/ostler revise it")
+        assert app.state(self.issue).standing == "waiting"
+        app.command("ada", self.issue, "/ostler revise it\n\nall", twice=True)
+        state = app.state(self.issue)
+        assert (state.standing, state.next_job, state.plan_digest) == ("working", "plan", "")
+        assert state.revised_for == app.get(f"issues/{self.issue}/comments")[-1]["id"]
+        assert (app.office.queue.lanes(), app.said(self.issue)) == ({"queued": 1}, [])
+        app.command("ada", self.issue, "/ostler approve 7f7f7f7f")
+        assert "No plan waits for approval here." in app.said(self.issue)[0]
+        assert app.state(self.issue).approved_digest == ""
+
+    def test_an_issue_that_was_edited_has_no_other_plan_made(self, app: App) -> None:
+        app.hub.person("ada").edit_issue(REPO, self.issue, body="2 + 3 should be 6")
+        app.command("ada", self.issue, "/ostler revise it")
+        assert app.state(self.issue).standing == "waiting"
+        assert "was edited after the session was asked for" in app.said(self.issue)[0]
+
+    def test_one_session_of_an_issue_at_a_time(self, app: App) -> None:
+        app.command("ada", self.issue, "/ostler plan", twice=True)
+        app.command("ada", self.issue, "/ostler build")
+        assert len(app.said(self.issue)) == 2
+        assert all("`/ostler approve 7f7f7f7f` has exactly it built" in text for text in app.said(self.issue))
+        assert len(app.branches()) == 1
 
     def test_more_money_counts_once_and_is_told_where_it_does_not_count_yet(self, app: App) -> None:
         app.command("ada", self.issue, "/ostler budget +2 it is large", twice=True)
@@ -293,6 +324,19 @@ class TestCommands:
         assert (oldest.id, oldest.state.standing) == (first, "over")
         assert newest.id != first
         assert len(app.branches()) == 2
+
+
+def test_a_command_begins_one_session_however_often_it_is_told_of(fresh: App) -> None:
+    issue = fresh.hub.person("ada").open_issue(REPO, "Sums are wrong", "2 + 3 should be 5")
+    for who in ("tri", "rea"):
+        fresh.command(who, issue, "/ostler plan")
+    assert (fresh.office.queue.lanes(), fresh.said(issue)) == ({}, [])
+    fresh.command("ada", issue, "/ostler plan", twice=True)
+    state = fresh.state(issue)
+    assert (state.began, state.requested_by, fresh.office.queue.lanes()) == ("plan", "ada", {"new": 1})
+    assert state.event == fresh.get(f"issues/{issue}/comments")[-1]["id"]
+    fresh.work()
+    assert (len(fresh.branches()), fresh.said(issue)) == (1, [])
 
 
 @pytest.mark.parametrize("kind", ["status-502", "drop-before", "drop-after"])

@@ -13,14 +13,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from starlette.datastructures import Headers
 
 from bot.core.errors import BadInput, PolicyError, SetupError
-from bot.github.webhook import MAX_BYTES, MAX_DEPTH, Delivery, ignored, parse, slim, verify
+from bot.github.webhook import MAX_BYTES, Delivery, ignored, parse, slim, verify
 
 SECRET, BODY = "It's a Secret to Everybody", b"Hello, World!"
 SIGNATURE = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"
-HEADERS = {"X-Hub-Signature-256": SIGNATURE}
 
 USER = {"login": "mona", "id": 1, "type": "User", "site_admin": False}
 REPOSITORY = {"id": 9, "full_name": "octo/stable", "default_branch": "main", "owner": USER, "private": False}
@@ -62,29 +60,29 @@ def raw_of(event: str) -> bytes:
 
 
 def test_githubs_published_example_passes() -> None:
-    verify([SECRET], BODY, HEADERS)
-    verify(["another", SECRET], BODY, HEADERS)
-    verify([SECRET, "another"], BODY, {"x-hub-signature-256": SIGNATURE})
+    verify([SECRET], BODY, [SIGNATURE])
+    verify(["another", SECRET], BODY, [SIGNATURE])
+    verify([SECRET, "another"], BODY, [SIGNATURE])
 
 
 @pytest.mark.parametrize(
-    "headers",
+    "given",
     [
-        {},
-        {"X-Hub-Signature": "sha1=" + "0" * 40},
-        {"X-Hub-Signature-256": SIGNATURE.upper()},
-        {"X-Hub-Signature-256": "sha256=" + SIGNATURE[7:].upper()},
-        {"X-Hub-Signature-256": SIGNATURE + " "},
-        {"X-Hub-Signature-256": SIGNATURE + "\n"},
-        {"X-Hub-Signature-256": SIGNATURE[:-1]},
-        {"X-Hub-Signature-256": ""},
-        {"X-Hub-Signature-256": SIGNATURE, "x-hub-signature-256": SIGNATURE},
-        Headers(raw=[(b"x-hub-signature-256", b"sha256=" + b"0" * 64), (b"x-hub-signature-256", SIGNATURE.encode())]),
+        [],
+        ["sha1=" + "0" * 40],
+        [SIGNATURE.upper()],
+        ["sha256=" + SIGNATURE[7:].upper()],
+        [SIGNATURE + " "],
+        [SIGNATURE + "\n"],
+        [SIGNATURE[:-1]],
+        [""],
+        [SIGNATURE, SIGNATURE],
+        ["sha256=" + "0" * 64, SIGNATURE],
     ],
 )
-def test_any_other_form_is_refused(headers: dict[str, str]) -> None:
+def test_any_other_form_is_refused(given: list[str]) -> None:
     with pytest.raises(PolicyError, match="no signature"):
-        verify([SECRET], BODY, headers)
+        verify([SECRET], BODY, given)
 
 
 def test_every_bit_counts() -> None:
@@ -93,7 +91,7 @@ def test_every_bit_counts() -> None:
             changed = bytearray(BODY)
             changed[at] ^= 1 << bit
             with pytest.raises(PolicyError):
-                verify([SECRET], bytes(changed), HEADERS)
+                verify([SECRET], bytes(changed), [SIGNATURE])
 
 
 @settings(deadline=None)
@@ -102,13 +100,13 @@ def test_every_digit_of_the_signature_counts(at: int, digit: str) -> None:
     forged = SIGNATURE[:at] + digit + SIGNATURE[at + 1 :]
     if forged != SIGNATURE:
         with pytest.raises(PolicyError):
-            verify([SECRET], BODY, {"X-Hub-Signature-256": forged})
+            verify([SECRET], BODY, [forged])
 
 
 @pytest.mark.parametrize("secrets", [[], [""], [SECRET, ""]])
 def test_no_secret_lets_nobody_in(secrets: list[str]) -> None:
     with pytest.raises(SetupError):
-        verify(secrets, BODY, {"X-Hub-Signature-256": signed(BODY, "")})
+        verify(secrets, BODY, [signed(BODY, "")])
 
 
 # --- shapes ---
@@ -170,12 +168,11 @@ def test_an_event_under_another_name_is_refused() -> None:
         b"[]",
         b"null",
         b"{",
-        b'{"action": "labeled", "action": "opened"}',
         b'{"action": NaN}',
         b'{"action": Infinity}',
         b'{"action": "\xff"}',
         b'{"action": "labeled", "issue": {"number": 1, "title": "\\ud800"}}',
-        b'{"a": ' + b"[" * MAX_DEPTH + b"]" * MAX_DEPTH + b"}",
+        b'{"a": ' + b"[" * 200 + b"]" * 200 + b"}",
         b"[" * 1_000_000,
         b'{"a":' * 500_000,
         b'{"n": ' + b"9" * 10_000 + b"}",
@@ -184,7 +181,7 @@ def test_an_event_under_another_name_is_refused() -> None:
         b"\xef\xbb\xbf{}",
         b"{}" * 2,
     ],
-    ids=range(17),
+    ids=range(16),
 )
 def test_bad_json_is_refused(raw: bytes) -> None:
     with pytest.raises(BadInput):

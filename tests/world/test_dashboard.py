@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.world.town import FIXER_BODY, FIXER_TITLE, Town, town
+from tests.world.world import approves, drafts
 
 FILES = {"a.py": "import os\n\nA = 1\n", "pyproject.toml": "[tool.ruff]\n"}
 
@@ -99,3 +100,30 @@ def test_an_issue_that_says_something_is_left_alone(tmp_path: Path) -> None:
         assert text(there, number) == "They are."
         (answer,) = there.story(number).others
         assert "A dashboard needs an issue without a text" in answer["body"]
+
+
+def test_a_session_that_waits_for_money_is_given_some_by_a_tick(tmp_path: Path) -> None:
+    config = "approval: always\nbudget: {money: 0.0001}\n"
+    with town(tmp_path, "app", rules=[drafts(), approves()], config=config) as there:
+        board, number = begin(there), there.ask()
+        shows(there, board, "Add $2: [#")
+        assert there.scene.vendors.journal() == []
+        tick(there, board, "Add $2: [#", by="tess")
+        there.settle()
+        assert there.story(number).state["waits"] == "budget"
+        shows(there, board, "- [ ] <!-- ostler:do budget")
+        tick(there, board, "Add $2: [#")
+        there.settle()
+        told = there.story(number)
+        assert (told.state["cap"], told.state_labels) == (2_000_100, ["ostler:awaiting-approval"])
+
+
+def test_a_session_that_ended_is_tried_again_by_a_tick(tmp_path: Path) -> None:
+    with town(tmp_path, "app", FILES) as there:
+        board, number = begin(there), there.ask("Improve it", "")
+        shows(there, board, "## Ended lately", "Retry: [#")
+        tick(there, board, "Retry: [#")
+        there.until(lambda: there.story(number).state["runs"] == 2)
+        there.settle()
+        assert len(there.runs()) == 2
+        assert there.story(number).state["standing"] == "over"

@@ -300,6 +300,42 @@ def test_an_app_its_installation_and_its_token(hub: Hub, app: AppCredentials) ->
     assert over.value.response.status_code == 401
 
 
+def test_where_an_app_is_not_any_more_its_tokens_open_nothing(hub: Hub, app: AppCredentials, inbox: Inbox) -> None:
+    hub.repository("ada/second", {"a": "b"}, private=True)
+    hub.install(app, "ada/second", PERMISSIONS)
+    hub.wait_idle(10)
+    ours, jwt, number = as_installation(hub, app).rest, as_app(hub, app).rest.apps, app.installations[SHOP]
+    first = jwt.create_installation_access_token(number).parsed_data.token
+    with_first = client(hub, TokenAuthStrategy(first)).rest
+    inbox.received.clear()
+
+    def status(rest: Any, *home: str) -> int:
+        try:
+            return int(rest.issues.create(*home, title="t").status_code)
+        except RequestFailed as refused:
+            return refused.response.status_code
+
+    assert (status(ours, *HOME), status(with_first, "ada", "second")) == (201, 201)
+    hub.wait_idle(10)
+    hub.change_installation(app, "ada/second", "removed")
+    assert (status(with_first, *HOME), status(with_first, "ada", "second")) == (201, 404)
+    hub.wait_idle(10)
+    hub.change_installation(app, SHOP, "suspend")
+    assert (status(with_first, *HOME), status(ours, *HOME)) == (403, 403)
+    assert jwt.get_installation(number).parsed_data.suspended_at
+    hub.person("grace").open_issue(SHOP, "Nobody is told")
+    hub.change_installation(app, SHOP, "unsuspend")
+    assert status(with_first, *HOME) == 201
+    hub.wait_idle(10)
+    hub.change_installation(app, SHOP, "deleted")
+    assert status(with_first, *HOME) == 401
+    with pytest.raises(RequestFailed) as gone:
+        jwt.get_repo_installation(*HOME)
+    assert gone.value.response.status_code == 404
+    hub.wait_idle(10)
+    assert [payload["issue"]["title"] for payload in inbox.payloads("issues")] == ["t"] * 4
+
+
 def test_webhooks_are_signed_recorded_and_redelivered(hub: Hub, app: AppCredentials, inbox: Inbox) -> None:
     hub.wait_idle(10)
     assert inbox.events() == [("installation", "created")]
@@ -350,6 +386,9 @@ def test_webhooks_are_shaped_as_github_describes(hub: Hub, app: AppCredentials, 
     hub.repository("ada/second", {"a": "b"})
     hub.install(app, "ada/second", PERMISSIONS)
     hub.wait_idle(20)
+    for change in ("removed", "suspend", "unsuspend", "deleted"):
+        hub.change_installation(app, "ada/second" if change == "removed" else SHOP, change)
+    hub.wait_idle(20)
     for headers, body in inbox.received:
         assert parse(headers["x-github-event"], body)
     assert {event for event, _ in inbox.events()} == {
@@ -361,6 +400,9 @@ def test_webhooks_are_shaped_as_github_describes(hub: Hub, app: AppCredentials, 
         "pull_request",
         "pull_request_review",
     }
+    assert {action for event, action in inbox.events() if event.startswith("installation")} == {
+        "created", "added", "removed", "suspend", "unsuspend", "deleted",
+    }  # fmt: skip
     assert {action for event, action in inbox.events() if event == "issues"} == {
         "closed", "edited", "labeled", "opened", "reopened", "unlabeled",
     }  # fmt: skip

@@ -5,10 +5,11 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import signal
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,15 @@ from bot.store.inbox import Inbox
 from bot.store.queue import Queue
 from tests.world.test_kill_jobs import PLAIN
 from tests.world.town import FIXER_BODY, FIXER_TITLE, MEMBERS, Town, town
+from tests.world.trouble import processes_of
 
 MATRIX = bool(os.environ.get("MATRIX"))
 TOKEN = "a-token-for-the-queue-of-one-stand-in-only"
 TWO = "approval: always\nqueue: {per_repository: 2}\n"
 ONE = "approval: always\n"
 APP = {"OSTLER_API_TOKEN": TOKEN}
+JOBS = ("gate", "plan", "post", "conclude")
+"""Of a workflow run that ends with a plan."""
 
 
 def another(there: Town, name: str, config: str = ONE) -> Town:
@@ -147,20 +151,41 @@ def test_a_session_whose_starter_died_is_queued_again_and_started_once(tmp_path:
         planned_once(there, number)
 
 
+@contextmanager
+def standstill(there: Town) -> Iterator[None]:
+    """While the job that works at the moment does not get on."""
+    held: list[int] = []
+
+    def hold() -> bool:
+        for pid in (pid for job in JOBS for pid in processes_of(there, job)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+                held.append(pid)
+        return any(Path(f"/proc/{pid}/stat").exists() and " T " in Path(f"/proc/{pid}/stat").read_text() for pid in held)
+
+    there.until(hold)
+    yield
+    for pid in held:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
 def test_the_terminal_lists_who_waits_and_why_and_a_position_is_obeyed(tmp_path: Path) -> None:
     with town(tmp_path, "app", PLAIN, config=ONE, app_env=APP) as there:
-        numbers = [there.ask(FIXER_TITLE, FIXER_BODY) for _ in range(3)]
-        there.until(lambda: [each["status"] for each in listed(there)] == ["running", "queued", "queued"])
-        before = listed(there)
-        assert [each["issue"] for each in before] == numbers
-        assert [each["place"] for each in before] == [None, 1, 2]
-        assert {each["why"] for each in before[1:]} == {"1 of 1 workflow run of the repository at work"}
-        assert asked(there, f"/api/queue/{before[2]['session']}/position", b'{"position": 1}')["position"] == 1
-        assert asked(there, "/api/queue/reset-stale", b"") == {"requeued": 0}
-        shown = queue(there)
-        assert (shown.returncode, shown.stdout.count("1 of 1 workflow run of the repository at work")) == (0, 2)
-        refused = queue(there, OSTLER_API_TOKEN="x" * 40)
-        assert (refused.returncode, refused.stderr.count("\n"), "OSTLER_API_TOKEN" in refused.stderr) == (5, 1, True)
+        numbers = [there.ask(FIXER_TITLE, FIXER_BODY)]
+        with standstill(there):
+            numbers += [there.ask(FIXER_TITLE, FIXER_BODY) for _ in range(2)]
+            there.until(lambda: [each["status"] for each in listed(there)] == ["running", "queued", "queued"])
+            before = listed(there)
+            assert [each["issue"] for each in before] == numbers
+            assert [each["place"] for each in before] == [None, 1, 2]
+            assert {each["why"] for each in before[1:]} == {"1 of 1 workflow run of the repository at work"}
+            assert asked(there, f"/api/queue/{before[2]['session']}/position", b'{"position": 1}')["position"] == 1
+            assert asked(there, "/api/queue/reset-stale", b"") == {"requeued": 0}
+            shown = queue(there)
+            assert (shown.returncode, shown.stdout.count("1 of 1 workflow run of the repository at work")) == (0, 2)
+            refused = queue(there, OSTLER_API_TOKEN="x" * 40)
+            assert (refused.returncode, refused.stderr.count("\n"), "OSTLER_API_TOKEN" in refused.stderr) == (5, 1, True)
         there.settle()
         assert dispatched(there) == [(there.name, numbers[at]) for at in (0, 2, 1)]
         assert listed(there) == []

@@ -56,12 +56,14 @@ _WAITING = "select count(*) from deliveries where status = 'pending'"
 @dataclass(slots=True)
 class Story:
     """What everybody can see of one issue. `checks` holds all check runs named ostler by commit, each branch's newest commit
-    first; audit comments stand on the pull requests, `others` are comments of Ostler's that are none of these."""
+    first; audit comments stand on the pull requests, `trouble` tells that no workflow run goes on, `others` are comments of
+    Ostler's that are none of these."""
 
     plan: list[Json] = field(default_factory=list)
     status: list[Json] = field(default_factory=list)
     audit: list[Json] = field(default_factory=list)
     replies: list[Json] = field(default_factory=list)
+    trouble: list[Json] = field(default_factory=list)
     others: list[Json] = field(default_factory=list)
     branches: list[str] = field(default_factory=list)
     pulls: list[Json] = field(default_factory=list)
@@ -83,7 +85,9 @@ class Story:
     @property
     def began(self) -> bool:
         """Whether there is a trace of a session."""
-        return any((self.plan, self.status, self.audit, self.others, self.branches, self.pulls, self.checks, self.eyes))
+        return any(
+            (self.plan, self.status, self.audit, self.trouble, self.others, self.branches, self.pulls, self.checks, self.eyes)
+        )
 
     @property
     def nothing(self) -> bool:
@@ -208,7 +212,13 @@ class Town:
             for comment in self.ada.comments(self.name, place):
                 if comment["user"]["type"] == "Bot":
                     mark = _MARK.match(comment["body"])
-                    kinds = {"plan": told.plan, "status": told.status, "audit": told.audit, "reply": told.replies}
+                    kinds = {
+                        "plan": told.plan,
+                        "status": told.status,
+                        "audit": told.audit,
+                        "reply": told.replies,
+                        "trouble": told.trouble,
+                    }
                     kinds.get(mark[1] if mark else "", told.others).append(comment)
         return told
 

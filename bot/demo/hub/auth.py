@@ -6,6 +6,7 @@ import base64
 import binascii
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -79,7 +80,16 @@ def token(state: State, value: str, now: datetime) -> Token:
     found = state.tokens.get(value)
     if found is None or found.revoked or (found.expires_at is not None and found.expires_at <= now):
         raise bad_credentials()
-    return found
+    at = state.installations.get(found.installation_id or 0)
+    if at is None:
+        return found
+    if at.suspended_at is not None:
+        raise suspended()
+    return replace(found, repositories=(found.repositories or frozenset()) & at.repositories)
+
+
+def suspended() -> Refusal:
+    return Refusal(403, "This installation has been suspended")
 
 
 def is_jwt(value: str) -> bool:

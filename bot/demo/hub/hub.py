@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -40,6 +40,7 @@ from bot.demo.hub.state import (
 )
 from bot.demo.hub.webhooks import Event, Post
 
+Change = Literal["created", "added", "removed", "suspend", "unsuspend", "deleted"]
 POLL = 0.02
 """Seconds between two looks at whether all is quiet."""
 LABELS = {"bug": "d73a4a", "documentation": "0075ca", "enhancement": "a2eeef", "good first issue": "7057ff", "question": "d876e3"}
@@ -227,23 +228,44 @@ class Hub:
             self.state.apps[app_id].permissions = dict(made.permissions)
             if app_id in self.credentials:
                 self.credentials[app_id].installations[repository.full_name] = made.id
-            self._tell_of_installation(made, repository, new=known is None)
+            self._tell_of_installation(made, repository, "created" if known is None else "added")
         return made.id
 
-    def _tell_of_installation(self, made: Installation, repository: Repository, *, new: bool) -> None:
-        name, action = ("installation", "created") if new else ("installation_repositories", "added")
+    def change_installation(self, app: AppCredentials | int, full_name: str, action: Change) -> None:
+        """What an owner does on the page of an installation: to one repository of it (removed), or to all of it."""
+        app_id = app if isinstance(app, int) else app.app_id
+        with self.state.lock:
+            repository = self.found(full_name)
+            all_ = self.state.installations.values()
+            made = next(one for one in all_ if one.app_id == app_id and repository.id in one.repositories)
+            if action in ("suspend", "unsuspend"):
+                made.suspended_at = self.now() if action == "suspend" else None
+            elif action == "removed":
+                made.repositories.remove(repository.id)
+            else:
+                del self.state.installations[made.id]
+                for token in (one for one in self.state.tokens.values() if one.installation_id == made.id):
+                    token.revoked = True
+            self._tell_of_installation(made, repository, action)
+
+    def _tell_of_installation(self, made: Installation, repository: Repository, action: Change) -> None:
+        """To the App itself, whatever it may still do there. The caller holds the lock."""
         payload: shapes.Shape = {
             "action": action,
             "installation": shapes.installation(self, made),
             "requester": None,
             "sender": shapes.user(self, repository.owner),
         }
-        added = [shapes.slim_repository(repository)]
-        if new:
-            payload["repositories"] = added
+        told, name = [shapes.slim_repository(repository)], "installation"
+        if action in ("added", "removed"):
+            name = "installation_repositories"
+            payload |= {"repository_selection": "selected", "repositories_added": [], "repositories_removed": []}
+            payload[f"repositories_{action}"] = told
         else:
-            payload |= {"repository_selection": "selected", "repositories_added": added, "repositories_removed": []}
-        self.post.put(Event(name, action, None, repository.owner, payload, installation_id=made.id))
+            payload["repositories"] = told
+        app = self.state.apps[made.app_id]
+        if app.webhook_url:
+            self.post.send(self.post.letter(app, name, action, made.id, None, payload))
 
     def app_process(self, app: AppCredentials | int, pid: int | None, webhook_url: str | None = None) -> None:
         """The App's process, so that faults can kill it, and where it listens now."""

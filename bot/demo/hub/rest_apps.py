@@ -64,6 +64,8 @@ def repository_installation(call: Call) -> dict[str, Any]:
 
 def access_token(call: Call) -> Answer:
     installation = _installation(call)
+    if installation.suspended_at is not None:
+        raise auth.suspended()
     made = auth.installation_token(call.hub.state, installation, call.body, call.hub.now())
     shape: dict[str, Any] = {
         "token": made.value,
@@ -90,7 +92,7 @@ def installation_repositories(call: Call) -> Page:
 def revoke(call: Call) -> Answer:
     if call.token is None or call.token.kind != "installation":
         raise auth.not_accessible()
-    call.token.revoked = True
+    call.hub.state.tokens[call.token.value].revoked = True
     return Answer(status=204)
 
 

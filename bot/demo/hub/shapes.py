@@ -360,6 +360,6 @@ def installation(hub: Hub, one: Installation) -> Shape:
         "created_at": since,
         "updated_at": since,
         "single_file_name": None,
-        "suspended_at": None,
-        "suspended_by": None,
+        "suspended_at": stamp(one.suspended_at) if one.suspended_at else None,
+        "suspended_by": user(hub, one.account) if one.suspended_at else None,
     }

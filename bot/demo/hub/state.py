@@ -287,6 +287,7 @@ class Installation:
     repositories: set[int]
     permissions: dict[str, str]
     created_at: datetime
+    suspended_at: datetime | None = None
 
 
 @dataclass(slots=True)

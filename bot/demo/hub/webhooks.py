@@ -41,7 +41,6 @@ NEEDS = {
     "delete": "contents",
     "repository_dispatch": "contents",
     "deployment": "deployments",
-    "installation": "metadata",
 }
 
 
@@ -56,7 +55,6 @@ class Event:
     payload: dict[str, Any]
     by_job: bool = False
     only_app: int | None = None  # goes to this App and to no other
-    installation_id: int | None = None  # for events about the installation itself
 
 
 def plain() -> ssl.SSLContext:
@@ -127,7 +125,9 @@ class Post:
                 self.letter(app, event.name, event.action, installation.id, event.repository_id, event.payload)
                 for installation in self.state.installations.values()
                 for app in [self.state.apps[installation.app_id]]
-                if app.webhook_url and _wanted(event, app, installation.id, installation.repositories, installation.permissions)
+                if app.webhook_url
+                and installation.suspended_at is None
+                and _wanted(event, app, installation.repositories, installation.permissions)
             ]
 
     def letter(
@@ -187,14 +187,12 @@ class Post:
         delivery.duration = round(time.monotonic() - started, 2)
 
 
-def _wanted(event: Event, app: App, installation_id: int, repositories: set[int], permissions: dict[str, str]) -> bool:
-    if event.installation_id is not None:
-        return event.installation_id == installation_id
+def _wanted(event: Event, app: App, repositories: set[int], permissions: dict[str, str]) -> bool:
     if event.repository_id not in repositories or (event.only_app is not None and event.only_app != app.id):
         return False
     need = NEEDS.get(event.name)
     listed = not app.events or event.name in app.events
-    return need is not None and listed and (need == "metadata" or need in permissions)
+    return need is not None and listed and need in permissions
 
 
 def sign(secret: str, body: bytes) -> str:
