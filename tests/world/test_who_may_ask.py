@@ -98,6 +98,13 @@ def labelled_by(there: Town, login: str) -> int | None:
     return None
 
 
+def commanded_by(there: Town, login: str) -> int:
+    """An issue of ada's on which somebody says that it is to be built."""
+    number = there.ada.open_issue(there.name, VAGUE)
+    there.say(number, "/ostler build", by=login)
+    return number
+
+
 def labelled_by_nobody(there: Town, login: str) -> int:
     """An issue that has the label, and no event that says who set it."""
     number = there.person(login).open_issue(there.name, VAGUE)
@@ -110,7 +117,7 @@ def labelled_by_nobody(there: Town, login: str) -> int:
 
 @pytest.mark.parametrize("setup", SETUPS)
 def test_of_all_roles_and_accounts_only_people_who_may_write_start_anything(tmp_path: Path, setup: Setup) -> None:
-    """By a label, by a form that sets it in their name, or by a label that GitHub tells no event of."""
+    """By a label, a form that sets it in their name, a command that needs none, or a label that GitHub tells no event of."""
     with town(tmp_path, setup) as there:
         everybody = accounts(there)
         there.settle()
@@ -118,11 +125,12 @@ def test_of_all_roles_and_accounts_only_people_who_may_write_start_anything(tmp_
             labelled = {cell: labelled_by(there, login) for cell, login in everybody.items()}
             some = {(role, kind): who for (role, kind), who in everybody.items() if kind == "User" or role == "admin"}
             forms = {cell: there.hub.issue_from_form(there.name, who, VAGUE, "", ["ostler"]) for cell, who in some.items()}
+            said = {cell: commanded_by(there, who) for cell, who in some.items()}
             nobody = labelled_by_nobody(there, everybody["admin", "User"])
             there.hub.wait_idle(2 * SECONDS)
         there.settle(2 * SECONDS)
         assert {cell[0] for cell, number in labelled.items() if number is None} == {"none", "read"}
-        for asked in (labelled, forms):
+        for asked in (labelled, forms, said):
             assert {cell for cell, number in asked.items() if number and there.story(number).began} == MAY
             assert all(there.story(number).nothing for cell, number in asked.items() if number and cell not in MAY)
             for cell in MAY:
@@ -221,7 +229,8 @@ def test_a_label_over_a_cap_begins_nothing_and_says_so_in_a_line(tmp_path: Path,
         there.ada.unlabel(there.name, first, "ostler")
         there.ada.label(there.name, first, "ostler")
         second, third = there.ask(VAGUE, ""), there.ask(VAGUE, "")
-        bobs, another = there.ask(VAGUE, "", by="bob"), there.ask(VAGUE, "", by="bob")
+        bobs, another = there.ask(VAGUE, "", by="bob"), there.ada.open_issue(there.name, VAGUE)
+        there.say(another, "/ostler build", by="bob")
         there.settle()
         assert there.story(by_tess).nothing
         for number in (second, bobs):
@@ -234,7 +243,7 @@ def test_a_label_over_a_cap_begins_nothing_and_says_so_in_a_line(tmp_path: Path,
             told = there.story(number)
             assert told.began == (number == first)
             assert len(told.branches) == int(number == first)
-            assert "ostler" in told.labels
+            assert ("ostler" in told.labels) == (number != another)
             (said,) = told.replies
             assert f"for {one}" in said["body"]
             assert f"`sessions_per_day.{name}` in .github/ostler.yml" in said["body"]
