@@ -17,11 +17,12 @@ from bot.core.experience import NONE, Experience
 from bot.core.following import LATER, NONE_FAILED, followed, places, why_not
 from bot.core.jobs import MODEL_JOBS
 from bot.core.queue import PER_REPOSITORY
-from bot.core.session import SessionState, branch
+from bot.core.session import SessionState, branch, is_named, named
 from bot.core.triggers import (
     ANSWERED,
     FOLLOWS,
     STARTS,
+    Asked,
     Intent,
     IssueFacts,
     Refusal,
@@ -146,6 +147,7 @@ def _commanded(
     asked = facts.asked(client, places(state) if state else (given.issue,), given.comment)
     if asked is None:
         return Refusal("the comment is no command")
+    state = about_which(given, client, about, given.issue, asked, state)
     edited = state is not None and not state.follow and edited_since(found, state.session)
     intent = commanded(asked, state, edited=edited)
     if isinstance(intent, Refusal):
@@ -157,6 +159,16 @@ def _commanded(
     if state is None:
         return Refusal("there is no session")
     return _followed(given, client, state, intent.verb) if intent.verb in FOLLOWS else _free(given, client, state, intent)
+
+
+def about_which(
+    given: ActionSettings, client: Client, about: Mapping[str, Any], issue: int, asked: Asked, latest: SessionState | None
+) -> SessionState | None:
+    """The session that a command is about: the issue's latest, or the one of this issue that it names to archive."""
+    if asked.verb != "archive":
+        return latest
+    state = known(given, client, about, issue, asked.argument) if named(asked.argument) == issue else None
+    return state if state and is_named(state.session, asked.argument) else None
 
 
 def _followed(given: ActionSettings, client: Client, state: SessionState, verb: Verb = "start") -> Claim | Refusal:

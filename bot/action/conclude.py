@@ -12,15 +12,18 @@ from bot.action.handover import NOT_BELIEVED, had_by, receive, run_of
 from bot.action.outputs import summarise
 from bot.action.settings import ActionSettings
 from bot.core import following
+from bot.core.budget import LOST, RUNNER_MINUTES
 from bot.core.budget_report import spending
 from bot.core.errors import BugError, PolicyError, SetupError
+from bot.core.inert import plain
 from bot.core.jobs import MODEL_JOBS, Job, next_job, waits
 from bot.core.machines import RunState
 from bot.core.record import taught
 from bot.core.run import Run
+from bot.core.selection import floor_of
 from bot.core.session import SessionState, Standing
 from bot.core.settling import PhaseLine, Report, settle
-from bot.core.summary import budget_line, phase_rows
+from bot.core.summary import budget_line, iteration_costs, phase_rows
 from bot.core.triggers import moment
 from bot.github import actions, comments, facts
 from bot.github.client import Client, repeatable
@@ -32,14 +35,19 @@ from bot.store.envelope import Key, seal
 from bot.store.session import SessionFolder
 
 STOPPED = RunState.DONE_FAILED_REQUIRES_HUMAN_REVIEW
+MOST_MODELS = 300
+"""Characters of their names that a state keeps."""
 ENDED_BADLY = ("failure", "cancelled", "timed_out")
 
 
 def conclude(given: ActionSettings, client: Client) -> dict[str, str]:
     """Settle the workflow run."""
     state = given.session_state
-    if not given.coordinator and state.working_run != given.run_id:  # said on the pull request: it waits its turn with the issue
-        _go_on(given, client, state, given.comment)
+    if not given.coordinator and state.working_run != given.run_id:
+        if _results(given.needs).get(Job.POST) == "success":  # something was noted, and answered
+            _shown(given, client, state, None)
+        else:  # said on the pull request: it waits its turn with the issue
+            _go_on(given, client, state, given.comment)
         return {"conclusion": state.standing, "run_state": state.run_state, "session_id": state.session}
     report = _reported(given, state, _results(given.needs))
     if report.standing != "over" and (by := state.stopped_by or _stopped(client, state)):
@@ -114,7 +122,7 @@ def report_of(given: ActionSettings, state: SessionState, folder: SessionFolder,
     died = tuple(name for name in ended if ended[name] in ENDED_BADLY)
     known = had_by(folder, given.run_id)
     lost = ",".join(name for name in died if name in MODEL_JOBS and name not in known)
-    standing: Standing = "over" if run.over else "waiting" if waits(run) or given.refused else "working"
+    standing: Standing = "over" if run.over and run.pending is None else "waiting" if waits(run) or given.refused else "working"
     waiting = None if run.over else run.waiting
     waited = run.waiting.text if run.waiting else ""
     changed = run.changeset is not None and bool(run.changeset.files)
@@ -145,12 +153,21 @@ def report_of(given: ActionSettings, state: SessionState, folder: SessionFolder,
         needs=waiting.needed if waiting and waiting.what == "shared" else 0,
         added=state.added,
         fix_checks=run.request.settings.fix_checks,
+        floor=str(floor_of(run.strategy.triage)) if run.strategy else state.floor,
+        iterations=state.earlier_iterations + len(iteration_costs(run)),
+        models=_models(state, run),
         died=died,
         phases=tuple(PhaseLine(row.kind, row.state, row.calls, row.cost) for row in phase_rows(run)),
         spending=spending(run.ledger.charges),
         experience=taught(run),
         note=run.request.settings.note,
     )
+
+
+def _models(state: SessionState, run: Run) -> str:
+    """The models that all runs of the session asked, in the order of first use."""
+    here = [charge.model for charge in run.ledger.charges if charge.kind not in (LOST, RUNNER_MINUTES)]
+    return plain(", ".join(dict.fromkeys([*filter(None, state.models.split(", ")), *here])), MOST_MODELS)
 
 
 def _not_the_one_made(given: ActionSettings, run: Run) -> str:
@@ -171,7 +188,7 @@ def _claims_too_much(state: SessionState, run: Run, ended: Mapping[str, str]) ->
         reached += 1
         if stages[reached] is Job.CONFIRM and ended.get(Job.CONFIRM, "skipped") == "skipped":
             reached += 1  # the audit left nothing to try, and on its machine ran no code that could lie about that
-    delivered = run.state is RunState.DONE_SUCCESS and run.changeset is not None and bool(run.changeset.files)
+    delivered = bool(run.head_sha)
     claimed = Job.CONCLUDE if delivered else next_job(run)
     if claimed not in stages or (claimed is Job.CONCLUDE and not delivered):
         return ""  # it waits for a person, or ended without a result: nothing can be got by claiming that
@@ -195,17 +212,22 @@ def _settle_here(given: ActionSettings, client: Client, state: SessionState, rep
     anchor = state.anchor_sha or anchor_of(client, state.branch)
     if not anchor:
         raise SetupError(f"The branch {state.branch} is not there, so the state has no place: re-run the failed jobs.")
-    after = _following(given, client, replace(state, anchor_sha=anchor), report, key)
+    return _shown(given, client, _following(given, client, replace(state, anchor_sha=anchor), report, key), report)
+
+
+def _shown(given: ActionSettings, client: Client, state: SessionState, report: Report | None) -> SessionState:
+    """Sign the state and put it on the check run."""
+    key = Key.from_secret(given.state_key.get_secret_value())
     show(
         client,
-        after,
+        state,
         app_id=given.jobs_app_id,
         seal=lambda value: seal(key, value),
         report=report,
         details_url=given.job_url,
         buttons=False,
     )
-    return after
+    return state
 
 
 def _following(given: ActionSettings, client: Client, state: SessionState, report: Report, key: Key) -> SessionState:

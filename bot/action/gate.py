@@ -9,36 +9,54 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from bot.action.claiming import Claim, claimed, claimed_here, known, nothing
+from bot.action.claiming import Claim, about_which, claimed, claimed_here, known, nothing
 from bot.action.configuration import Files, refuse_what_no_job_holds
 from bot.action.handover import ALLOWED, CONFIG, MAX_BYTES, encoded, mark, unpack
 from bot.action.outputs import outputs_of, summarise
 from bot.action.settings import ActionSettings
 from bot.config import VENDORS, Configuration, Settings, combine, run_settings
 from bot.core.budget import LEAST, MICRO
-from bot.core.effects import AskPerson
+from bot.core.effects import AskPerson, Deliver
 from bot.core.errors import BadInput, PolicyError, SetupError
 from bot.core.events import (
     AllowanceGiven,
     Answered,
     BudgetRaised,
+    ClassChosen,
     JobLost,
     OverrunAccepted,
+    PhaseSkipped,
     PlanRevised,
     Resumed,
     RoomFailed,
     RunRequested,
+    ShipRequested,
 )
 from bot.core.follow_up import FollowUp
 from bot.core.following import place, places, stops_since
 from bot.core.jobs import Job
-from bot.core.selection import triage
-from bot.core.session import STOP_LABEL, SessionState, is_branch_of, issue_of
+from bot.core.phases import Kind
+from bot.core.selection import ModelClass, triage
+from bot.core.session import STOP_LABEL, SessionState, is_branch_of, is_named, issue_of, named
 from bot.core.settling import taken
+from bot.core.steering import noted, told
 from bot.core.strategy import Settings as RunSettings
 from bot.core.ticket import Ticket, freeze
 from bot.core.triage_fixers import fixers_for
-from bot.core.triggers import ANSWERED, OPEN_TO_ALL, STARTS, Intent, IssueFacts, Refusal, commanded, may_write, started
+from bot.core.triggers import (
+    ANSWERED,
+    LOOKS,
+    NO_SESSION,
+    NOTED,
+    OPEN_TO_ALL,
+    STARTS,
+    Intent,
+    IssueFacts,
+    Refusal,
+    commanded,
+    may_write,
+    started,
+)
 from bot.github import artifacts, facts, following, refs
 from bot.github.client import Client, NotFound
 from bot.loop.driver import Driver
@@ -60,8 +78,12 @@ def gate(given: ActionSettings, environment: Settings, client: Client) -> dict[s
         claim = claimed_here(given, client, files, about, found)
     if isinstance(claim, Refusal):
         return _nothing_to_do(given, about, claim)
+    if claim.intent.verb in LOOKS:
+        return _looked(given, client, about, claim.intent)
     if claim.intent.verb in ANSWERED:
         return _answered(claim.intent, claim.state)
+    if claim.intent.verb in NOTED:
+        return _noted(claim.intent, claim.state)
     if given.dry_run:
         print(f"Dry run: session {claim.state.session} would {'begin' if claim.fresh else 'go on'}.", flush=True)
         return {"go": "false", "next": "", "session_id": "", "reply": ""}
@@ -84,6 +106,24 @@ def _answered(intent: Intent, state: SessionState) -> dict[str, str]:
     return {"go": "true", "next": "post", "session_id": "", "reply": reply, "state": encoded(state)}
 
 
+def _looked(given: ActionSettings, client: Client, about: Mapping[str, Any], intent: Intent) -> dict[str, str]:
+    """The states of the sessions that are named, for the job that answers: it has no key to tell real ones by."""
+    states = []
+    for word in intent.point.split():
+        state = known(given, client, about, named(word), word)
+        if state is None or not is_named(state.session, word):
+            return _nothing_to_do(given, about, Refusal("there is no such session", NO_SESSION.format(word)))
+        states.append(encoded(state))
+    return _answered(replace(intent, point=",".join(states)), nothing(given, about))
+
+
+def _noted(intent: Intent, state: SessionState) -> dict[str, str]:
+    """The last job signs the state with what was said."""
+    after = noted(state, intent.verb, intent.point, intent.by)
+    reply = f"refusal {told(intent.verb, intent.point)}"
+    return {"go": "true", "next": "post", "session_id": state.session, "reply": reply, "state": encoded(after)}
+
+
 def _from_pull(given: ActionSettings, client: Client, about: Mapping[str, Any], found: IssueFacts) -> dict[str, str]:
     """Something was said on a pull request. The last job starts the workflow run that does it: one that waits its turn with those
     of the session's issue, which this one does not."""
@@ -92,11 +132,14 @@ def _from_pull(given: ActionSettings, client: Client, about: Mapping[str, Any], 
     state = known(given, client, about, issue, branch=on.branch) if issue else None
     if given.comment:
         asked = facts.asked(client, (given.issue,), given.comment)
-        intent = commanded(asked, state) if asked else Refusal("the comment is no command")
+        which = about_which(given, client, about, issue, asked, state) if asked else None
+        intent = commanded(asked, which) if asked else Refusal("the comment is no command")
         if asked and isinstance(intent, Intent) and intent.verb in STARTS:
             intent = started(about["id"], found, asked)
         if isinstance(intent, Refusal):
             return _nothing_to_do(given, about, intent)
+        if intent.verb in LOOKS:
+            return _looked(given, client, about, intent)
         if state is None or intent.verb in OPEN_TO_ALL:
             return _answered(intent, state or nothing(given, about))
     elif state is None or following.due(client, state) is None:
@@ -134,7 +177,7 @@ def _begin(
     settings = _frozen(given, environment, configured, claim)
     if follow:
         settings = _budget_now(given, environment, files, settings, state.spent)
-        state = replace(state, runs=state.runs + 1, earlier=state.spent)
+        state = replace(state, runs=state.runs + 1, earlier=state.spent, earlier_iterations=state.iterations)
     settings = _with(settings, state.added)
     state, name = replace(state, task_digest=ticket.digest), f"run-{state.runs:02}"
     by = facts.co_author(client, state.follow_by or state.requested_by)
@@ -144,6 +187,7 @@ def _begin(
     journal = Journal(folder.journal_path, utc_now)
     driver = Driver(journal, lambda run, effect: None, lambda run, effect: False)
     driver.feed(request)
+    _steer(driver, state)
     _give_up_lost(driver, state)
     _allow(driver, claim.allowance)
     if problem:
@@ -224,6 +268,10 @@ def _go_on(
         state = replace(state, stopped_by=facts.stopped(client, places(state), stops_since(state)) or "")
     if state.stopped_by:  # the run keeps its state: whoever has the session go on finds it as it was
         return _handed_over(given, driver, journal, taken(state, given.run_id, utc_now()))
+    if state.shipped_by:
+        if not isinstance(driver.run.pending, Deliver):
+            driver.feed(ShipRequested(state.shipped_by))
+        return _handed_over(given, driver, journal, taken(state, given.run_id, utc_now()))
     if driver.run.over and driver.run.state != "DONE_SUCCESS" and state.follow:
         journal.close()
         journal.path.unlink()
@@ -232,8 +280,10 @@ def _go_on(
         old = driver.run.request
         settings = _with(_budget_now(given, environment, files, old.settings, state.spent), state.added)
         journal, driver, state = _again(given, replace(old, settings=settings), journal, state)
+        _steer(driver, state)
         _allow(driver, claim.allowance)
     else:
+        _steer(driver, state)
         _allow(driver, claim.allowance)
         _revise(client, driver, state)
         _answer(given, environment, driver, state, claim.intent, files)
@@ -242,12 +292,14 @@ def _go_on(
 
 def _heard(state: SessionState, intent: Intent) -> SessionState:
     """What a person said, where no App has put it into the state."""
-    if intent.verb in ("retry", "budget", "revise"):
+    if intent.verb in ("retry", "budget", "revise", "ship"):
         state = replace(state, restarts=0)
     if intent.verb == "stop":
         return replace(state, stopped_by=intent.by)
     if intent.verb == "retry":
-        return replace(state, stopped_by="", resumed_at=intent.at)
+        return replace(state, stopped_by="", resumed_at=intent.at, shipped_by="")
+    if intent.verb == "ship":
+        return replace(state, stopped_by="", resumed_at=intent.at, shipped_by=intent.by)
     if intent.verb == "revise":
         return replace(state, revised_for=intent.comment)
     if intent.amount:
@@ -264,6 +316,17 @@ def _refused(given: ActionSettings, state: SessionState, why: str) -> dict[str, 
     state = taken(state, given.run_id, utc_now())
     outputs = {"go": "false", "next": str(Job.CONCLUDE), "session_id": state.session}
     return outputs | {"state": encoded(state), "refused": " ".join(why.split()), "reply": ""}
+
+
+def _steer(driver: Driver, state: SessionState) -> None:
+    """What a person said of models and phases since."""
+    if state.model_class:
+        chosen = ClassChosen(ModelClass(state.model_class), state.model_by)
+        if not driver.run.over and driver.run.chosen_class != chosen:
+            driver.feed(chosen)
+    for kind in map(Kind, filter(None, state.skips.split(","))):
+        if not driver.run.over and kind not in {event.kind for event in driver.run.skips}:
+            driver.feed(PhaseSkipped(kind, state.skips_by))
 
 
 def _give_up_lost(driver: Driver, state: SessionState) -> None:
@@ -377,7 +440,7 @@ def _again(
     journal = Journal(given.out / "journal.jsonl", utc_now)
     driver = Driver(journal, lambda run, effect: None, lambda run, effect: False)
     driver.feed(request)
-    return journal, driver, replace(state, runs=number, earlier=state.spent)
+    return journal, driver, replace(state, runs=number, earlier=state.spent, earlier_iterations=state.iterations)
 
 
 def _handed_over(given: ActionSettings, driver: Driver, journal: Journal, state: SessionState) -> dict[str, str]:

@@ -8,16 +8,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bot.action.handover import receive, run_of
-from bot.action.settings import ActionSettings
+from bot.action.settings import ActionSettings, decoded
 from bot.core import following
 from bot.core.errors import SetupError
 from bot.core.jobs import Job
 from bot.core.run import Run
 from bot.core.session import SessionState, asked_at
+from bot.core.triggers import LOOKS
 from bot.github import comments, facts, refs
 from bot.github.client import Client
 from bot.github.rollback import roll_back
-from bot.loop.comments import help_reply, plan_comment, refusal, rolled_back, status_reply
+from bot.loop.comments import help_reply, plan_comment, refusal, rolled_back, sessions_reply, status_reply
 from bot.loop.settling import show
 from bot.rooms import utc_now
 
@@ -52,6 +53,8 @@ def _answer(client: Client, state: SessionState, reply: str, said: str) -> str:
     """What a command is answered with."""
     if reply == "rollback":
         return rolled_back(roll_back(client, state, said, utc_now()))
+    if reply in LOOKS:
+        return sessions_reply([decoded(text) for text in said.split(",")])
     if reply == "refusal":
         return refusal(said)
     return help_reply() if reply == "help" else status_reply(state if state.session else None)

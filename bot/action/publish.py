@@ -47,6 +47,8 @@ def publish(given: ActionSettings, client: Client) -> dict[str, str]:
         run = driver.run
         if run.changeset is None or run.changeset.digest != given.expect_changeset:
             raise disbelieved("what would be published is not what was proved and audited, by its digest.")
+        if run.shipped_by not in ("", state.shipped_by):
+            raise disbelieved("whether a person wants it published as it stands, it tells otherwise than the gate.")
         if not facts.stopped(client, places(state), stops_since(state)):
             driver.drive()
         summarise(given, driver.run, driver.run.outcome)
@@ -83,6 +85,8 @@ def _deliver(given: ActionSettings, client: Client, state: SessionState, run: Ru
         labels.set_risk(client, pull, diff_risk(run.changeset).level)
         if not draft:
             labels.set_no_draft(client, pull)
+    if run.shipped_by:
+        return Delivered(effect.branch, head, pull)
     _put(given, client, state, pull, "audit", audit_comment(run, state, job_url=given.job_url))
     if follow:
         _answer(given, client, run, follow, head)

@@ -89,7 +89,7 @@ class ActionSettings(BaseSettings):
             SetupError: there is none.
         """
         try:
-            return read_state(json.loads(base64.b64decode(self.state, validate=True)))
+            return decoded(self.state)
         except (ValueError, PolicyError) as error:
             raise SetupError(
                 f"The job {self.job} was given no session: it runs after the job gate, with its output `state`."
@@ -118,3 +118,12 @@ def scrub() -> None:
     for name in list(os.environ):
         if name not in KEPT:
             del os.environ[name]
+
+
+def decoded(text: str) -> SessionState:
+    """A state as a job's output carries it.
+
+    Raises:
+        ValueError, PolicyError: it is none.
+    """
+    return read_state(json.loads(base64.b64decode(text, validate=True)))

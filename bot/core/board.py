@@ -65,7 +65,7 @@ class Board:
 
 def board(sessions: Sequence[tuple[SessionState, str]], paused_by: str = "") -> Board:
     """The dashboard of `sessions`, each with its issue's title, in the order in which they are to be listed."""
-    listed = [Listed(state, title, _box(state)) for state, title in sessions]
+    listed = [Listed(state, title, _box(state)) for state, title in sessions if not state.archived_by]
     live = [one for one in listed if one.state.standing != "over"]
     return Board(
         waiting=tuple(one for one in live if one.state.standing == "waiting" and one.state.waits != "shared"),
@@ -84,7 +84,7 @@ def _box(state: SessionState) -> Box | None:
         return None if state.working_run else Box("next", state.session, state.seq)
     if waits_for_money(state):
         return Box("budget", state.session, state.seq)
-    return None if state.run_state == "DONE_SUCCESS" else Box("retry", state.session, state.seq)
+    return None if state.shipped or state.run_state == "DONE_SUCCESS" else Box("retry", state.session, state.seq)
 
 
 def boxes(text: str) -> dict[Box, bool]:

@@ -38,11 +38,15 @@ def begin(run: Run) -> Step:
     default = next(choice for choice in run.compiled.choices if choice.role is Role.BUILDER)
     failed, ledger, attempts = failed_models(run), run.ledger, most_attempts(run) - run.attempt + 1
     share = Fraction(ledger.committed, ledger.run_cap) if ledger.run_cap else Fraction(0)
-    chosen = next_builder(run.request.settings, run.compiled.triage, default, failed, attempts=attempts, share=share)
+    settings = run.request.settings
+    if run.chosen_class:
+        models = tuple(model for model in settings.models if model.model_class is default.model.model_class)
+        settings = replace(settings, models=models)
+    chosen = next_builder(settings, run.compiled.triage, default, failed, attempts=attempts, share=share)
     if chosen is None:
         why = f"{len(failed)} attempts failed, and another is expected to cost more than it is worth"
         return fail(run, RunState.DONE_FAILED_REQUIRES_HUMAN_REVIEW, why)
-    choice = available(run, chosen)
+    choice = available(run, replace(chosen, reason=default.reason) if run.chosen_class else chosen)
     return ask(run.with_phase(replace(run.phase, choice=choice, rung=rung_of(run, choice))))
 
 

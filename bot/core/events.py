@@ -9,8 +9,10 @@ from bot.core.budget import Left, Rates, Usage
 from bot.core.changeset import Changeset
 from bot.core.conversation import Block, ToolResult
 from bot.core.follow_up import FollowUp
+from bot.core.phases import Kind
 from bot.core.recovery import Billed, ErrorClass
 from bot.core.reports import Conflict, FixerReport, Profile, SandboxReport, Trial
+from bot.core.selection import ModelClass
 from bot.core.strategy import Settings
 from bot.core.ticket import Ticket
 from bot.core.validation import CheckSet, Proof
@@ -201,6 +203,22 @@ class Resumed:
 
 
 @dataclass(frozen=True, slots=True)
+class ClassChosen:
+    """A person chose the class of those models that plan and build."""
+
+    model_class: ModelClass
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseSkipped:
+    """A person wants to do without the phases of this kind."""
+
+    kind: Kind
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
 class AllowanceGiven:
     """The App set `amount` micro-dollars aside for what the run spends in this workflow run, lost jobs left out; `cap` is the
     shared cap that has no more. None: no cap is shared."""
@@ -275,6 +293,13 @@ class StopRequested:
     by: str
 
 
+@dataclass(frozen=True, slots=True)
+class ShipRequested:
+    """A person wants the change as it stands, proved or not."""
+
+    by: str
+
+
 Event = (
     RunRequested
     | WorkspaceReady
@@ -293,6 +318,8 @@ Event = (
     | BudgetRaised
     | OverrunAccepted
     | Resumed
+    | ClassChosen
+    | PhaseSkipped
     | AllowanceGiven
     | Delivered
     | BaseMoved
@@ -301,4 +328,5 @@ Event = (
     | JobEnded
     | JobLost
     | StopRequested
+    | ShipRequested
 )

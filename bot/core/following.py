@@ -19,7 +19,7 @@ from bot.core.machines import RunState
 from bot.core.paths import check_path
 from bot.core.session import SessionState, asked_at
 from bot.core.ticket import Ticket, freeze
-from bot.core.triggers import Actor, may_write, moment
+from bot.core.triggers import ARCHIVED, Actor, may_write, moment
 
 NONE_FAILED = "No check of the branch's head failed: there is nothing to mend."
 LATER = "The session is at work or waits for a person: this is next."
@@ -93,6 +93,8 @@ def why_not(state: SessionState, pull: PullFacts) -> str:
     """Why nothing on this pull request is followed; empty where it may be."""
     if not state.pull or pull.number != state.pull or pull.branch != state.branch:
         return "The session delivered no pull request yet."
+    if state.archived_by:
+        return ARCHIVED
     return "" if pull.open else f"Pull request #{pull.number} is closed: open it again, or put the label on the issue again."
 
 
@@ -128,6 +130,7 @@ def followed(state: SessionState, said: Said, head: str, at: str) -> SessionStat
         standing="working", next_job=str(Job.PLAN), run_state="", outcome="", waits="", needs=0, restarts=0,
         artifact=0, artifact_run=0, artifact_digest="", journal_head="",
         plan_digest="", revised_for=0, changeset_digest="", approved_digest="", approved_by="", stopped_by="",
+        shipped_by="",
         seq=state.seq + 1, prev=state.digest, issued_at=at,
     )  # fmt: skip
 

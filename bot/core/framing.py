@@ -21,17 +21,18 @@ from bot.core.answers import (
 from bot.core.calling import ask, reads, text_of, unusable
 from bot.core.effects import AskPerson
 from bot.core.errors import BadInput, BugError
-from bot.core.events import Answered, ModelReplied, PlanRevised
+from bot.core.events import Answered, ModelReplied, PhaseSkipped, PlanRevised
 from bot.core.flow import begins, fail, go_on, pass_gate, to_gate
 from bot.core.follow_up import SUGGESTION
 from bot.core.graph import ordered
 from bot.core.machines import PhaseState, RunState
 from bot.core.opening import planned
 from bot.core.paths import check_path
-from bot.core.phases import FRAMING, Kind
+from bot.core.phases import FRAMING, SKIPPABLE, Kind
 from bot.core.policy import protected
 from bot.core.reports import FixerCall
-from bot.core.run import Documents, Run, Step, Waiting, contract_digest
+from bot.core.run import Documents, Run, Step, Waiting, as_before, contract_digest
+from bot.core.steering import without
 from bot.core.strategy import compile_strategy
 from bot.core.ticket import revised
 
@@ -203,6 +204,17 @@ def plan_revised(run: Run, event: PlanRevised) -> Step:
         waiting=None,
     )
     return go_on(planned(run, strategy, phase.id))
+
+
+def phase_skipped(run: Run, event: PhaseSkipped) -> Step:
+    """What has not begun is skipped. What waits at its gate ends there, without its document."""
+    if event.kind not in SKIPPABLE:
+        raise BugError(f"{event.kind} cannot be skipped")
+    run = without(replace(run, skips=(*run.skips, event)))
+    if run.waiting is None or run.waiting.what == "approval" or run.phase.kind is not event.kind:
+        return as_before(run)
+    run = run.with_phase(replace(run.phase, reason=f"skipped by {event.by}"))
+    return _gate(replace(run, waiting=None))
 
 
 def answered(run: Run, event: Answered) -> Step:

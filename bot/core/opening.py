@@ -12,6 +12,7 @@ from bot.core.machines import PhaseState, RunState
 from bot.core.minutes import charged, held
 from bot.core.phases import FRAMING
 from bot.core.run import Phase, Run, Step, Tier
+from bot.core.steering import begun
 from bot.core.strategy import Strategy, compile_strategy
 
 
@@ -65,7 +66,7 @@ def planned(run: Run, strategy: Strategy, origin: str = "") -> Run:
         )
         for number, plan in enumerate(strategy.phases, len(run.phases) + 1)
     )
-    return replace(run, tiers=tiers, phases=(*run.phases, *phases))
+    return begun(replace(run, tiers=tiers, phases=(*run.phases, *phases)))
 
 
 def baseline_ran(run: Run, event: BaselineRan) -> Step:
@@ -84,10 +85,13 @@ def room_failed(run: Run, event: RoomFailed) -> Step:
 
 
 def stop_requested(run: Run, event: StopRequested) -> Step:
-    """A stop while the run waits for money ends it as out of budget, any other as a person's decision."""
+    return fail(run, ended_by_person(run), f"stopped by {event.by}")
+
+
+def ended_by_person(run: Run) -> RunState:
+    """A run that waits for money ends as out of budget, any other as a person's decision."""
     broke = run.waiting is not None and run.waiting.what != "approval"
-    state = RunState.DONE_FAILED_BUDGET_EXHAUSTED if broke else RunState.DONE_FAILED_REQUIRES_HUMAN_REVIEW
-    return fail(run, state, f"stopped by {event.by}")
+    return RunState.DONE_FAILED_BUDGET_EXHAUSTED if broke else RunState.DONE_FAILED_REQUIRES_HUMAN_REVIEW
 
 
 def _expect(run: Run, state: RunState) -> None:

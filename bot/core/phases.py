@@ -128,6 +128,8 @@ KINDS: Mapping[Kind, KindSpec] = {
 }
 
 FRAMING = (Kind.STRATEGIZE, Kind.SPEC, Kind.PLAN, Kind.THINK)
+SKIPPABLE = (Kind.STRATEGIZE, Kind.SPEC, Kind.THINK, Kind.MONITOR)
+"""The kinds that a person may do without."""
 
 
 def stage_of(kind: Kind, name: str) -> Stage:

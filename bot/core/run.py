@@ -14,7 +14,7 @@ from bot.core.changeset import Changeset, canonical
 from bot.core.conversation import Conversation
 from bot.core.effects import Effect
 from bot.core.errors import BugError
-from bot.core.events import BaseMoved, JobBegan, JobLost, RunRequested, WorkspaceReady
+from bot.core.events import BaseMoved, ClassChosen, JobBegan, JobLost, PhaseSkipped, RunRequested, WorkspaceReady
 from bot.core.findings import Finding
 from bot.core.machines import PhaseState, RunState, TierState
 from bot.core.phases import Kind
@@ -146,6 +146,7 @@ class Run:
     answer is still to come. `contract` is the digest that the plan passed its gate with: a budget raised later does not
     change what was approved. `moves` are the bases that the change was put onto since. `left` are vendors that were given up
     because they did not answer or their quota was short. `allowance` is what the App lets it spend, where an App does.
+    `chosen_class` and `skips` are what a person said of models and phases, `shipped_by` wanted the change as it stood at the end.
     """
 
     request: RunRequested
@@ -178,6 +179,9 @@ class Run:
     overruns: tuple[Overrun, ...] = ()
     allowance: Cap | None = None
     left: tuple[str, ...] = ()
+    chosen_class: ClassChosen | None = None
+    skips: tuple[PhaseSkipped, ...] = ()
+    shipped_by: str = ""
     outcome: str = ""
     pending: Effect | None = None
 

@@ -184,6 +184,26 @@ def choose(triage_: Triage, models: tuple[ModelId, ...]) -> tuple[Choice, ...]:
     )
 
 
+def floor_of(triage_: Triage) -> ModelClass:
+    """The weakest class that may plan and build this work, whoever asks for less."""
+    return ModelClass.ADVANCED if triage_.high_risk else ModelClass.FAST
+
+
+def at_class(
+    choices: tuple[Choice, ...], models: tuple[ModelId, ...], wanted: ModelClass, triage_: Triage, by: str
+) -> tuple[Choice, ...]:
+    """`choices` with planner and builder of the class `wanted` by a person, or of the weakest that the risk lets work."""
+    order = list(ModelClass)
+    given = max(wanted, floor_of(triage_), key=order.index)
+    why = f"{given}: asked for by {by}" if given is wanted else f"{given}: high risk, whatever {by} asks for"
+    return tuple(
+        Choice(choice.role, pick(models, choice.model.vendor, given), why)
+        if choice.role in (Role.PLANNER, Role.BUILDER)
+        else choice
+        for choice in choices
+    )
+
+
 def _framing_classes(triage_: Triage) -> tuple[ModelClass, ModelClass, ModelClass]:
     """The classes of planner, plan reviewer and auditor."""
     if triage_.high_risk:

@@ -43,7 +43,10 @@ class SessionState:
     whose comment `event` it was asked for, empty where `event` is a label's; `revised_for` the comment that asked for another
     plan last. `follow` is what the present or last run follows, as in `follow_up.FollowUp`, said by `follow_by`; empty for what
     began the session. `from_sha` is the head that it was asked for on; checks are mended unasked `fix_checks` times in a row at
-    most, and were `ci_fixes` times. Times are UTC, ISO 8601.
+    most, and were `ci_fixes` times. `shipped_by` wanted the change as it stands. `model_by` chose the `model_class`
+    of planner and builder, of which none is below `floor` (empty: not known yet); `skips_by` named last of the kinds in `skips`,
+    which are done without. `iterations` were made in all runs, `earlier_iterations` in those before the present one, by `models`;
+    `archived_by` put the session away. Times are UTC, ISO 8601.
     """
 
     repo_id: int
@@ -94,8 +97,23 @@ class SessionState:
     from_sha: str = ""
     ci_fixes: int = 0
     fix_checks: int = 0
+    shipped_by: str = ""
+    model_class: str = ""
+    model_by: str = ""
+    floor: str = ""
+    skips: str = ""
+    skips_by: str = ""
+    iterations: int = 0
+    earlier_iterations: int = 0
+    models: str = ""
+    archived_by: str = ""
     issued_at: str = ""
     v: int = 1
+
+    @property
+    def shipped(self) -> bool:
+        """Whether a change that was not proved is on the branch."""
+        return bool(self.shipped_by) and self.standing == "over" and self.head_sha != self.from_sha
 
     @property
     def digest(self) -> str:
@@ -157,6 +175,16 @@ def asked_at(session: str) -> str:
 def session_hash(session: str) -> str:
     """The part of a session's id that tells it from others of the same issue."""
     return session.split("_", 1)[0].rsplit("-", 1)[-1]
+
+
+def named(word: str) -> int:
+    """The issue of the session with this id, or this name, which is the id without its time; 0 where it is neither."""
+    match = re.fullmatch(r"issue-([1-9][0-9]{0,8})-[0-9a-f]{8}(?:_[0-9]{8}_[0-9]{6})?", word)
+    return int(match[1]) if match else 0
+
+
+def is_named(session: str, word: str) -> bool:
+    return word in (session, session.split("_", 1)[0])
 
 
 def branch(issue: int, title: str, session: str) -> str:

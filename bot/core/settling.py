@@ -69,6 +69,9 @@ class Report:
     needs: int = 0
     added: int = 0
     fix_checks: int = 0
+    floor: str = ""
+    iterations: int = 0
+    models: str = ""
     died: tuple[str, ...] = ()
     phases: tuple[PhaseLine, ...] = ()
     spending: tuple[Spending, ...] = ()
@@ -178,6 +181,7 @@ CONCLUSIONS: dict[Level, Conclusion] = {"blocked": "failure", "needs review": "a
 STOP = Button("Stop", "End this session; nothing is delivered", "stop")
 RETRY = Button("Retry", "Go on from where it stopped", "retry")
 ADD = Button("Add $2", "Raise the cap by $2 and go on", "budget")
+SHIP = Button("Ship as draft", "The change as it is, not proved, as a draft", "ship")
 FIX = Button("Fix CI", "Repair the failed checks of this commit", "fix-ci")
 
 _WORK = {
@@ -194,7 +198,26 @@ def waits_for_money(state: SessionState) -> bool:
     return state.standing == "waiting" and state.waits in RAISABLE
 
 
+def unshippable(state: SessionState) -> str:
+    """Why the change as it stands cannot be shipped, in one line; empty where it can."""
+    if state.standing == "working":
+        return "The session is at work: what it makes can be shipped once it waits or is over."
+    if state.shipped or (state.standing == "over" and state.run_state == RunState.DONE_SUCCESS and state.pull):
+        return f"It is delivered: see pull request #{state.pull}."
+    if not state.changeset_digest:
+        return "There is nothing to ship: no change was made."
+    if state.run_state == RunState.DONE_FAILED_POLICY_VIOLATION:
+        return "There is nothing to ship: the change was refused, as the status comment says."
+    return ""
+
+
 def view(state: SessionState) -> View:
+    """What is put away shows how it ended, and offers nothing any more."""
+    seen = _view(state)
+    return replace(seen, title=f"Archived: {seen.title}", buttons=()) if state.archived_by else seen
+
+
+def _view(state: SessionState) -> View:
     """Never green without a proof: what stopped or was not verified ends neutral, what waits for a person asks for action."""
     if state.standing == "working":
         return View("in_progress", None, _WORK.get(Job(state.next_job), "Working"))
@@ -202,14 +225,18 @@ def view(state: SessionState) -> View:
         digest = short(state.plan_digest)
         approve = Button("Approve the plan", f"Approve exactly the plan {digest}", f"approve-{digest}")
         return View("completed", "action_required", f"Plan {digest} waits for approval", (approve, STOP))
+    ship = () if unshippable(state) else (SHIP,)
     if state.standing == "waiting":
         what = "Waits for room" if state.waits == "shared" else "Waits for a person"
         more = (ADD,) if waits_for_money(state) else ()
-        return View("completed", "action_required", _title(what, state.outcome), (*more, RETRY, STOP))
+        rest = ship if ship and more else (*ship, RETRY)
+        return View("completed", "action_required", _title(what, state.outcome), (*more, *rest, STOP))
     if state.run_state == RunState.DONE_SUCCESS:
         said = f"Pull request #{state.pull}" if state.pull else "Nothing to change"
         return View("completed", _concluded(state), _title(said, state.outcome), (FIX,) if state.pull else ())
-    return View("completed", "neutral", _title("Stopped", state.outcome), (RETRY,))
+    if state.shipped:
+        return View("completed", "neutral", _title(f"Draft #{state.pull}, not proved", state.outcome), (FIX,))
+    return View("completed", "neutral", _title("Stopped", state.outcome), (*ship, RETRY))
 
 
 def _concluded(state: SessionState) -> Conclusion:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from bot.core import auditing, building, calling, framing, minutes, moving, opening, proving, spending
+from bot.core import auditing, building, calling, framing, minutes, moving, opening, proving, shipping, spending, steering
 from bot.core.effects import (
     AskPerson,
     Deliver,
@@ -36,6 +36,7 @@ from bot.core.events import (
     CallFailed,
     CallPriced,
     ChangesetTaken,
+    ClassChosen,
     Delivered,
     Event,
     FixersRan,
@@ -44,12 +45,14 @@ from bot.core.events import (
     JobLost,
     ModelReplied,
     OverrunAccepted,
+    PhaseSkipped,
     PlanRevised,
     ProofRan,
     ProofRepeated,
     Resumed,
     RoomFailed,
     RunRequested,
+    ShipRequested,
     StopRequested,
     ToolsUsed,
     WorkspaceReady,
@@ -68,6 +71,8 @@ _HANDLERS: dict[type[Any], Callable[[Run, Any], Step]] = {
     OverrunAccepted: lambda run, event: spending.overrun_accepted(run, event, calling.ask),
     Resumed: lambda run, event: spending.resumed(run, event, calling.ask),
     AllowanceGiven: spending.allowance_given,
+    ClassChosen: steering.class_chosen,
+    PhaseSkipped: framing.phase_skipped,
     FixersRan: building.fixers_ran,
     ToolsUsed: building.tools_used,
     ChangesetTaken: building.changeset_taken,
@@ -81,7 +86,15 @@ _HANDLERS: dict[type[Any], Callable[[Run, Any], Step]] = {
     JobEnded: minutes.job_ended,
     JobLost: minutes.job_lost,
     StopRequested: opening.stop_requested,
+    ShipRequested: shipping.requested,
 }
+_AFTER_THE_END: dict[type[Any], Callable[[Run, Any], Step]] = {
+    JobEnded: minutes.job_ended,
+    ShipRequested: shipping.requested,
+    Delivered: shipping.delivered,
+    RoomFailed: shipping.not_delivered,
+}
+"""What a run that is over still hears: its state stays, whatever becomes of the change."""
 
 
 _ANSWERS: dict[type[Any], tuple[type[Any], ...]] = {
@@ -99,7 +112,10 @@ _ANSWERS: dict[type[Any], tuple[type[Any], ...]] = {
     Deliver: (Delivered, BaseMoved),
 }
 """What may answer each effect, apart from a `RoomFailed` that names it."""
-_UNASKED = (Answered, BudgetRaised, OverrunAccepted, Resumed, AllowanceGiven, StopRequested, JobBegan, JobEnded, JobLost)
+_UNASKED = (
+    Answered, BudgetRaised, OverrunAccepted, Resumed, AllowanceGiven, ClassChosen, PhaseSkipped, StopRequested, ShipRequested,
+    JobBegan, JobEnded, JobLost,
+)  # fmt: skip
 """What may come at any time; the handlers look whether it fits."""
 
 
@@ -115,11 +131,12 @@ def step(run: Run | None, event: Event) -> Step:
         return opening.requested(event)
     if run is None:
         raise BugError(f"a run cannot begin with {type(event).__name__}")
-    if run.over and not isinstance(event, JobEnded):
+    handlers = _AFTER_THE_END if run.over else _HANDLERS
+    if type(event) not in handlers:
         raise BugError(f"the run is over ({run.state}), {type(event).__name__} comes too late")
     if not _fits(run, event):
         raise BugError(f"{type(event).__name__} is no answer to {type(run.pending).__name__}")
-    after, effects = _HANDLERS[type(event)](run, event)
+    after, effects = handlers[type(event)](run, event)
     return replace(after, pending=next(iter(effects), None)), effects
 
 

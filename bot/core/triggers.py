@@ -13,15 +13,18 @@ from datetime import datetime
 from typing import Literal, get_args
 
 from bot.core.budget import LEAST, MICRO
+from bot.core.comparing import MOST as MOST_COMPARED
 from bot.core.errors import BadInput, PolicyError
 from bot.core.inert import plain
 from bot.core.run import short
-from bot.core.session import LABEL, STOP_LABEL, SessionState, asked_at, session_id
-from bot.core.settling import approval_waits, waits_for_money
+from bot.core.session import LABEL, STOP_LABEL, SessionState, asked_at, named, session_id
+from bot.core.settling import approval_waits, unshippable, waits_for_money
+from bot.core.steering import unarchivable, unskippable, unusable_class
 from bot.core.ticket import freeze
 
 Verb = Literal[
-    "start", "plan", "build", "approve", "revise", "retry", "budget", "fix", "fix-ci", "rollback", "stop", "status", "help",
+    "start", "plan", "build", "approve", "revise", "retry", "budget", "ship", "model", "skip", "session",
+    "compare", "archive", "fix", "fix-ci", "rollback", "stop", "status", "help",
 ]  # fmt: skip
 PERSONS_VERBS: tuple[Verb, ...] = tuple(verb for verb in get_args(Verb) if verb != "start")
 STARTS: tuple[Verb, ...] = ("plan", "build")
@@ -34,7 +37,13 @@ SYNONYMS: Mapping[str, Verb] = {"resume": "retry"}
 """To go on and to try again is one thing: a run that can go on does, for one that ended another is begun."""
 FOLLOWS: tuple[Verb, ...] = ("fix", "fix-ci")
 """What is said on the pull request and makes a further run."""
-ANSWERED: tuple[Verb, ...] = ("status", "help", "rollback")
+NOTED: tuple[Verb, ...] = ("model", "skip", "archive")
+"""What only the session's state keeps: it begins no job."""
+LOOKS: tuple[Verb, ...] = ("session", "compare")
+"""What shows sessions of the repository by their names."""
+NO_SESSION = "There is no session `{}` here."
+ARCHIVED = f"This session is archived: put the label `{LABEL}` on the issue again to start another."
+ANSWERED: tuple[Verb, ...] = ("status", "help", "rollback", *LOOKS)
 """What is done and answered at once: no session goes on for it."""
 WRITERS = ("admin", "write")
 OPEN_TO_ALL: tuple[Verb, ...] = ("status", "help")
@@ -106,8 +115,8 @@ class Asked:
 @dataclass(frozen=True, slots=True)
 class Intent:
     """What is to be done, for whom, in which session. `amount` is micro-dollars that the cap is raised by, `point` what a
-    rollback goes to, `comment` where it was asked for, `event` the labelled event or the comment that begins the session,
-    `at` when it was said."""
+    rollback goes to, or the word of what is `NOTED`, `comment` where it was asked for, `event` the labelled event or the comment
+    that begins the session, `at` when it was said."""
 
     verb: Verb
     session: str
@@ -134,8 +143,8 @@ NO_PLAN = Refusal("no plan waits for approval", "No plan waits for approval here
 
 def command(body: str) -> tuple[Verb, str] | None:
     """Verb and argument of a comment whose first line is `/ostler VERB [ARGUMENT]`; None where it is no command of ours. `budget`
-    takes more than one word, an amount and a reason, with one space between them, and those `IN_WORDS` all that follows; what
-    stands behind the digest of an `approve` is part of it, so that it is refused and not passed over."""
+    takes more than one word, an amount and a reason, with one space between them, `compare` several names, and those `IN_WORDS`
+    all that follows; what stands behind the digest of an `approve` is part of it, so that it is refused and not passed over."""
     first, _, more = body.partition("\n")
     match = _COMMAND.fullmatch(first)
     if match is None:
@@ -143,7 +152,7 @@ def command(body: str) -> tuple[Verb, str] | None:
     verb = SYNONYMS.get(match["verb"], match["verb"]) or "help"
     reason = (match["reason"] or "").strip()
     for known in PERSONS_VERBS:
-        if verb == known and (known in ("approve", "budget", *IN_WORDS) or not reason):
+        if verb == known and (known in ("approve", "budget", "compare", *IN_WORDS) or not reason):
             said = f"{match['argument'] or ''} {reason}".strip()
             return known, f"{said}\n{more}".strip() if known in IN_WORDS else said
     return None
@@ -212,8 +221,14 @@ def commanded(asked: Asked, state: SessionState | None, *, edited: bool = False)
         return Refusal("the comment was edited", "A command counts as it was first written: write it again.")
     if asked.verb in STARTS:
         return _begins(asked, state)
+    if asked.verb in LOOKS:
+        return _looked(asked, state)
+    if asked.verb == "archive" and (why := unarchivable(asked.argument, state)):
+        return Refusal("it cannot be archived", why)
     if state is None:
         return Refusal("there is no session", f"There is no session on this issue: put the label `{LABEL}` on it to start one.")
+    if state.archived_by and asked.verb != "archive":
+        return Refusal("it is archived", ARCHIVED)
     if asked.verb in OF_PLAN and edited:
         return Refusal("the issue was edited", VOID)
     return _in_session(asked, state)
@@ -239,10 +254,16 @@ def _in_session(asked: Asked, state: SessionState) -> Intent | Refusal:
         return _raised(asked, state)
     if asked.verb in FOLLOWS:
         return _followed(asked, state)
+    if asked.verb in NOTED:
+        return _noted(asked, state)
     if asked.verb == "retry" and state.standing == "waiting" and state.next_job == "post":
         return Refusal("the plan waits for approval", "The plan waits for approval, not for another try: see its comment.")
     if asked.verb == "retry" and state.standing == "over" and state.run_state == "DONE_SUCCESS":
         return Refusal("the session is done", "The session is done. Put the label on the issue again to start another.")
+    if asked.verb == "ship" and (why := unshippable(state)):
+        return Refusal("nothing can be shipped", why)
+    if asked.verb == "retry" and state.shipped and not state.follow:
+        return Refusal("it was shipped", f"It was shipped: say on #{state.pull} what it lacks, with `/ostler fix TEXT`.")
     if asked.verb == "rollback":
         if state.standing != "over" or not (state.head_sha and state.pull):
             return Refusal("nothing was delivered", "This session delivered nothing: there is nothing to take back.")
@@ -294,6 +315,24 @@ def _followed(asked: Asked, state: SessionState) -> Intent | Refusal:
     if asked.verb == "fix" and not asked.argument:
         return Refusal("no text", "Say what is to be different: `/ostler fix TEXT`.")
     return Intent(asked.verb, state.session, asked.actor.login, comment=asked.comment)
+
+
+def _looked(asked: Asked, state: SessionState | None) -> Intent | Refusal:
+    """Names are checked before anything is looked up by them. `session` alone is the one here."""
+    names = list(dict.fromkeys(asked.argument.split())) or ([state.session] if state and asked.verb == "session" else [])
+    if asked.verb == "compare" and not 2 <= len(names) <= MOST_COMPARED:
+        return Refusal("not several names", f"Name two to {MOST_COMPARED} sessions: `/ostler compare NAME NAME`.")
+    if not names or not all(map(named, names)):
+        return Refusal("no name", "A session is called like `issue-42-3f9a1c2b`: `/ostler status` names it.")
+    return Intent(asked.verb, state.session if state else "", asked.actor.login, point=" ".join(names))
+
+
+def _noted(asked: Asked, state: SessionState) -> Intent | Refusal:
+    if asked.verb == "archive":
+        return Intent("archive", state.session, asked.actor.login, point=asked.argument)
+    word = asked.argument.lower() if asked.verb == "model" else asked.argument.upper()
+    why = unusable_class(word, state) if asked.verb == "model" else unskippable(word, state)
+    return Refusal("it cannot be had", why) if why else Intent(asked.verb, state.session, asked.actor.login, point=word)
 
 
 def raised_before(state: SessionState, comment: int) -> bool:

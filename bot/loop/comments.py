@@ -6,7 +6,7 @@ The templates hold the words. What a model or an issue said gets into them only 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ from bot.core.ageing import to_clean
 from bot.core.auditing import CRITERION
 from bot.core.board import MARK, PAUSE, Board, Box
 from bot.core.cheats import yielding
+from bot.core.comparing import cheapest, figures
 from bot.core.errors import BugError
 from bot.core.follow_up import Became, Cause, cause_of
 from bot.core.forecast import level
@@ -25,7 +26,8 @@ from bot.core.proving import commit_message
 from bot.core.risk import diff_risk
 from bot.core.run import Run, contract_digest, short
 from bot.core.session import LABEL, STOP_LABEL, RolledBack, SessionState
-from bot.core.settling import PhaseLine, Report, approval_waits, state_label
+from bot.core.settling import PhaseLine, Report, approval_waits, state_label, unshippable
+from bot.core.shipping import UNPROVED
 from bot.core.summary import (
     account,
     budget_line,
@@ -109,8 +111,8 @@ def plan_comment(run: Run, state: SessionState, *, job_url: str) -> str:
 
 
 def pull_title(run: Run) -> str:
-    """The subject of the commit, in Conventional-Commits style."""
-    return plain(commit_message(run).partition("\n")[0], TITLE)
+    """The subject of the commit, in Conventional-Commits style, and whether it was not proved."""
+    return plain(commit_message(run).partition("\n")[0], TITLE) + (" (not proved)" if run.shipped_by else "")
 
 
 def pull_body(run: Run, state: SessionState, *, job_url: str, one_machine: bool = False) -> str:
@@ -131,7 +133,8 @@ def pull_body(run: Run, state: SessionState, *, job_url: str, one_machine: bool 
         held=sum(probe.ok for probe in sandbox.probes) if sandbox else 0,
         probes=tuple(dict.fromkeys(probe.name for probe in sandbox.probes)) if sandbox else (),
         ci=ci_line(run),
-        second_machine=run.request.settings.repeat_proof and not one_machine,
+        unproved=UNPROVED,
+        second_machine=run.request.settings.repeat_proof and not one_machine and not run.shipped_by,
         reproduced=run.verdict.reproduced if run.verdict else (),
         findings=run.findings,
         risk=diff_risk(run.changeset) if run.changeset else None,
@@ -198,6 +201,13 @@ def status_reply(state: SessionState | None) -> str:
     if state is None:
         return _posted("status_reply", state=None)
     return _posted("status_reply", headline=_headline(state, None), **_standing(state))
+
+
+def sessions_reply(states: Sequence[SessionState]) -> str:
+    """The answer to `/ostler session` (one) and `/ostler compare` (several)."""
+    only = states[0] if len(states) == 1 else None
+    values = {"headline": _headline(only, None, mention=False), "said": _said(only)} if only else {"best": cheapest(states)}
+    return _posted("sessions", only=only, rows=[figures(state) for state in states], span=_span, **values)
 
 
 def help_reply() -> str:
@@ -317,6 +327,7 @@ def _standing(state: SessionState) -> dict[str, Any]:
     return {
         "state": state,
         "waits_for_approval": approval_waits(state),
+        "may_ship": not unshippable(state),
         "said": _said(state),
         "budget": state.budget_line if _BUDGET.fullmatch(state.budget_line) else "",
         "colour": _colour(state.spent, state.cap),
@@ -340,6 +351,8 @@ def _headline(state: SessionState, seconds: float | None, *, mention: bool = Tru
         return f"{who} waits for {'room under a cap that sessions share' if state.waits == 'shared' else 'a person'}"
     if state.standing == "working":
         return f"Working on {who}"
+    if state.shipped:
+        return f"Shipped {who} as a draft, not proved"
     if state.run_state == RunState.DONE_SUCCESS:
         return f"Finished {who}{f' in {took}' if took else ''}{'' if state.pull else ': nothing to change'}"
     return f"Stopped {who}{f' after {took}' if took else ''}"

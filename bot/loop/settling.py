@@ -52,13 +52,15 @@ def show(
             ),
             app_id=app_id,
         )
-    labels.set_state(client, state.issue, state_label(state))
+    if not state.archived_by:  # the issue's label is that of another session by then, or of how this one ended
+        labels.set_state(client, state.issue, state_label(state))
 
 
 def recover(
     client: Client, keys: Sequence[Key], *, app_id: int, repo_id: int, issue: int, session: str = "", branch: str = ""
 ) -> SessionState | None:
-    """The newest state of the issue's sessions, or of `session` or the one of `branch`, from the check runs on their branches;
+    """The newest state of the issue's sessions that are not archived, or of `session` (an id or name) or the one of `branch`,
+    from the check runs on their branches;
     None where there is none.
 
     Raises:
@@ -72,7 +74,7 @@ def recover(
         for id_ in {seen.session for seen in stated if is_branch_of(name, issue, seen.session)}:
             texts = [seen.text for seen in stated if seen.session == id_ and seen.text]
             state = choose(texts, keys, repo_id=repo_id, issue=issue, session=id_)
-            if state is not None and state.branch == name:
+            if state is not None and state.branch == name and (session or branch or not state.archived_by):
                 found.append(state)
     return max(found, key=lambda state: state.issued_at, default=None)
 

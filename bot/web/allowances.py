@@ -56,6 +56,7 @@ def read_limits(value: Any) -> Limits | None:
 
 def grant(office: Office, row: Row, workflow_run: int, limits: Limits) -> Allowance | Shortfall:
     """Set aside what the workflow run may spend, all that the run may still cost if there is as much; asked again, the same.
+    One that only ships what is there spends nothing.
 
     The shortfall says what the smallest useful allowance would be.
     """
@@ -63,7 +64,7 @@ def grant(office: Office, row: Row, workflow_run: int, limits: Limits) -> Allowa
     caps = _caps(office, row.repo_id, row.id, office.clock(), limits)
     told = [Cap(cap.name, cap.account, cap.limit if cap.limit < NONE else 0) for cap in caps]
     book.tell(told)
-    if not any(cap.limit for cap in told):
+    if state.shipped_by or not any(cap.limit for cap in told):
         return Allowance(None, "")
     wanted = max(LEAST, max(limits.run, state.cap) + state.added - state.spent)
     least = min(wanted, state.needs or wanted // USEFUL)

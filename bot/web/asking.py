@@ -9,12 +9,15 @@ from __future__ import annotations
 from bot.core.budget import dollars
 from bot.core.errors import SetupError
 from bot.core.following import LATER, NONE_FAILED, places, why_not
-from bot.core.queue import Priority
 from bot.core.session import CHECK_NAME, STOP_LABEL, SessionState
-from bot.core.settling import approval_waits, waits_for_money
+from bot.core.settling import approval_waits, unshippable, waits_for_money
+from bot.core.steering import noted, told
 from bot.core.triggers import (
     ANSWERED,
     FOLLOWS,
+    LOOKS,
+    NO_SESSION,
+    NOTED,
     OF_PLAN,
     STARTS,
     Asked,
@@ -33,11 +36,11 @@ from bot.github.client import Client, Conflict
 from bot.github.following import failing, pull
 from bot.github.rollback import roll_back
 from bot.github.webhook import Delivery
-from bot.loop.comments import help_reply, refusal, rolled_back, status_reply
+from bot.loop.comments import help_reply, refusal, rolled_back, sessions_reply, status_reply
 from bot.store.runs import Row
 from bot.telemetry import Asked as AskedFact
 from bot.web import allowances, following, starting
-from bot.web.moves import approved, raised, retried, revised, stopped
+from bot.web.moves import approved, raised, retried, revised, shipped, stopped
 from bot.web.office import Office, Place
 
 
@@ -46,6 +49,9 @@ def comment(office: Office, place: Place, number: int, comment_id: int, *, is_pu
     asked = facts.asked(office.access.client(place.name, place.installation), (number,), comment_id)
     if asked is not None:
         row = following.row_of(office, place, number) if is_pull else starting.current(office, place, number)
+        if asked.verb == "archive":
+            issue, row = row.issue if row and is_pull else number, starting.by_name(office, place, asked.argument)
+            row = row if row and row.issue == issue else None
         _ask(office, place, row, number, asked, f"reply-{comment_id}")
 
 
@@ -54,7 +60,7 @@ def button(office: Office, place: Place, delivery: Delivery) -> None:
     pressed = delivery.check_run
     if pressed is None or pressed.app_id != office.access.app_id:
         return
-    row = office.runs.get(pressed.external_id) or _found(office, place, pressed.external_id)
+    row = starting.by_name(office, place, pressed.external_id)
     if row is None or row.repo_id != place.id:
         return
     words = read_button(delivery.requested_action)
@@ -83,6 +89,7 @@ def read_button(identifier: str) -> tuple[Verb, str] | None:
         return "approve", argument
     found: dict[str, tuple[Verb, str]] = {
         "stop": ("stop", ""), "retry": ("retry", ""), "budget": ("budget", "+2 by the button"), "fix-ci": ("fix-ci", ""),
+        "ship": ("ship", ""),
     }  # fmt: skip
     return found.get(identifier)
 
@@ -98,15 +105,6 @@ def stop_label(office: Office, place: Place, issue: int) -> None:
         return
     _stop(office, row, f"{by}, with the label {STOP_LABEL}")
     office.telemetry.tell(AskedFact("stop", place.name, issue, by, "done"))
-
-
-def _found(office: Office, place: Place, session: str) -> Row | None:
-    """A session that only GitHub knows, by its id, which begins with the issue's number."""
-    parts = session.split("-")
-    if len(parts) < 3 or parts[0] != "issue" or not parts[1].isdecimal() or len(parts[1]) > 9:
-        return None
-    state = office.recover(place, int(parts[1]), session)
-    return starting.adopt(office, place, state, "", Priority.NORMAL) if state else None
 
 
 def _ask(office: Office, place: Place, row: Row | None, issue: int, asked: Asked, kind: str) -> None:
@@ -127,7 +125,7 @@ def _ask(office: Office, place: Place, row: Row | None, issue: int, asked: Asked
     if told is not None:
         starting.enter(office, place, told, said)
         return
-    if answer := _answer(office, client, issue, kind, state, said):
+    if answer := _shown(office, place, said) if said.verb in LOOKS else _answer(office, client, issue, kind, state, said):
         _reply(office, client, issue, kind, state, answer)
     if row is not None and said.verb not in ANSWERED:
         _move(office, row, said, asked)
@@ -153,6 +151,16 @@ def _why_not(client: Client, state: SessionState, verb: Verb) -> str:
     return why_not(state, on) or (NONE_FAILED if none else "")
 
 
+def _shown(office: Office, place: Place, said: Intent) -> str:
+    """The sessions that are asked for by name."""
+    states = []
+    for word in said.point.split():
+        if (row := starting.by_name(office, place, word)) is None:
+            return refusal(NO_SESSION.format(word))
+        states.append(row.state)
+    return sessions_reply(states)
+
+
 def _answer(office: Office, client: Client, issue: int, kind: str, state: SessionState | None, said: Intent) -> str:
     """What is answered in words; empty where what is done shows by itself."""
     if said.verb == "help":
@@ -163,6 +171,8 @@ def _answer(office: Office, client: Client, issue: int, kind: str, state: Sessio
         if comments.find(client, issue, kind, state.session, office.access.bot):
             return ""  # a delivery that comes again moves nothing again
         return rolled_back(roll_back(client, state, said.point, office.at))
+    if said.verb in NOTED:
+        return refusal(told(said.verb, said.point))
     if said.verb in FOLLOWS and state is not None and state.standing != "over":
         return refusal(LATER)
     if said.amount and state is not None and not waits_for_money(state):
@@ -179,6 +189,8 @@ def _done_before(asked: Asked, state: SessionState | None) -> bool:
     if asked.verb == "approve":
         wanted = state.approved_digest
         return bool(wanted and asked.argument and wanted.startswith(asked.argument) and state.plan_digest == wanted)
+    if asked.verb == "ship" and state.shipped_by:
+        return asked.at == state.resumed_at if asked.comment else state.standing == "working"
     if asked.verb == "stop":
         return state.standing == "over" and bool(state.stopped_by)
     return asked.verb == "retry" and state.standing == "working"
@@ -187,6 +199,10 @@ def _done_before(asked: Asked, state: SessionState | None) -> bool:
 def _move(office: Office, row: Row, said: Intent, asked: Asked) -> None:
     if said.verb == "stop":
         _stop(office, row, said.by)
+        return
+    if said.verb in NOTED:
+        office.change(row.id, lambda state: noted(state, said.verb, said.point, said.by))
+        office.show(row.id)
         return
     if said.verb in FOLLOWS:
         if asked.comment:
@@ -207,6 +223,8 @@ def _move(office: Office, row: Row, said: Intent, asked: Asked) -> None:
         office.change(row.id, lambda state: _another(state, said.comment, office.at))
     elif said.verb == "budget":
         office.change(row.id, lambda state: _more(state, said, office.at))
+    elif said.verb == "ship":
+        office.change(row.id, lambda state: _as_it_is(state, said, office.at))
     elif said.verb == "retry":
         office.change(row.id, lambda state: _again(state, said, office.at))
     office.show(row.id)
@@ -220,6 +238,10 @@ def _more(state: SessionState, said: Intent, at: str) -> SessionState:
 
 def _again(state: SessionState, said: Intent, at: str) -> SessionState:
     return retried(state, at, said.at or at) if state.standing != "working" else state
+
+
+def _as_it_is(state: SessionState, said: Intent, at: str) -> SessionState:
+    return state if unshippable(state) else shipped(state, said.by, at, said.at or at)
 
 
 def _another(state: SessionState, comment: int, at: str) -> SessionState:

@@ -26,9 +26,14 @@ def revised(state: SessionState, comment: int, at: str) -> SessionState:
 
 def retried(state: SessionState, at: str, said_at: str = "") -> SessionState:
     """Go on from where it stopped, as a person said at that time or nobody did; the tries are counted anew."""
-    return _next(
-        state, at, standing="working", stopped_by="", resumed_at=said_at or state.resumed_at, outcome="", run_state="", restarts=0
-    )
+    changes: dict[str, Any] = {"stopped_by": "", "shipped_by": "", "resumed_at": said_at or state.resumed_at}
+    return _next(state, at, **changes, standing="working", outcome="", run_state="", restarts=0)
+
+
+def shipped(state: SessionState, by: str, at: str, said_at: str) -> SessionState:
+    """The change as it stands is to become a draft, as a person said at that time."""
+    changes: dict[str, Any] = {"stopped_by": "", "shipped_by": by, "resumed_at": said_at, "next_job": str(Job.PUBLISH)}
+    return _next(state, at, **changes, standing="working", outcome="", waits="", needs=0, restarts=0)
 
 
 def stopped(state: SessionState, by: str, at: str) -> SessionState:

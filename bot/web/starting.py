@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bot.core.errors import SetupError
 from bot.core.queue import Priority, priority
-from bot.core.session import SessionState, asked_at, branch, branch_prefix, is_branch_of
+from bot.core.session import SessionState, asked_at, branch, branch_prefix, is_branch_of, is_named, named
 from bot.core.triggers import STARTS, Intent, IssueFacts, Refusal, started
 from bot.github import comments, facts, refs
 from bot.github.client import Client
@@ -68,11 +68,22 @@ def adopt(office: Office, place: Place, state: SessionState, title: str, order: 
 
 
 def current(office: Office, place: Place, issue: int) -> Row | None:
-    """The issue's latest session, from the database or else from GitHub."""
+    """The issue's latest session that is not archived, from the database or else from GitHub."""
     if rows := office.runs.of_issue(place.id, issue):
-        return rows[0]
+        return next((row for row in rows if not row.state.archived_by), None)
     state = office.recover(place, issue)
     return adopt(office, place, state, "", Priority.NORMAL) if state else None
+
+
+def by_name(office: Office, place: Place, word: str) -> Row | None:
+    """The repository's session with this id or name, from the database or else from GitHub."""
+    issue = named(word)
+    if not issue:
+        return None
+    if row := next((row for row in office.runs.of_issue(place.id, issue) if is_named(row.id, word)), None):
+        return row
+    state = office.recover(place, issue, word)
+    return adopt(office, place, state, "", Priority.NORMAL) if state and is_named(state.session, word) else None
 
 
 def _lost(office: Office, place: Place, issue: int, session: str) -> bool:
