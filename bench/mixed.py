@@ -43,7 +43,7 @@ class Issue:
     @property
     def rules(self) -> list[dict[str, Any]]:
         """The answers to everything but the build, for whichever model is asked."""
-        files = list(dict.fromkeys(step.path for step in self.steps if isinstance(step, Edit)))
+        files = list(dict.fromkeys(step.path for step in self.steps if isinstance(step, Edit))) or [self.path]
         plan = {
             "goal": self.ticket.partition("\n")[0],
             "is_bug": self.bug,

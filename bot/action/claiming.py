@@ -9,7 +9,7 @@ from typing import Any
 from bot.action.configuration import Files
 from bot.action.coordinator import UNBOUNDED, Coordinator
 from bot.action.settings import ActionSettings
-from bot.config import VENDORS, Settings, run_settings
+from bot.config import VENDORS, Configuration, Settings, combine, run_settings
 from bot.core.budget import LEAST, MICRO
 from bot.core.errors import BadInput, SetupError
 from bot.core.events import AllowanceGiven
@@ -91,10 +91,12 @@ def _limits(given: ActionSettings, environment: Settings, files: Files) -> tuple
     return {"run": run, "session": session, "day": day, "per_repository": now.config.queue.per_repository}, ""
 
 
-def claimed_here(given: ActionSettings, client: Client, about: Mapping[str, Any], found: IssueFacts) -> Claim | Refusal:
+def claimed_here(
+    given: ActionSettings, client: Client, files: Files, about: Mapping[str, Any], found: IssueFacts
+) -> Claim | Refusal:
     """Without an App: by the facts, and by the signed state that the last workflow run left in a check run."""
     if given.comment:
-        return _commanded(given, client, about, found)
+        return _commanded(given, client, files, about, found)
     if given.session:
         state = known(given, client, about, given.issue, given.session)
         if state is not None and state.standing == "over":
@@ -102,20 +104,31 @@ def claimed_here(given: ActionSettings, client: Client, about: Mapping[str, Any]
         if state is None or state.standing != "working":
             return Refusal("there is no session of that name that could go on")
         return _free(given, client, state, Intent("start", state.session, state.requested_by))
-    return _begun(given, client, about, found, started(about["id"], found))
+    return _begun(given, client, files, about, found, started(about["id"], found))
 
 
 def _begun(
-    given: ActionSettings, client: Client, about: Mapping[str, Any], found: IssueFacts, intent: Intent | Refusal
+    given: ActionSettings, client: Client, files: Files, about: Mapping[str, Any], found: IssueFacts, intent: Intent | Refusal
 ) -> Claim | Refusal:
     """The session that a label or a command begins, unless it began before."""
     if isinstance(intent, Refusal):
         return intent
     if (state := known(given, client, about, given.issue, intent.session)) is not None:
         return _free(given, client, state, intent) if state.standing == "working" else Refusal("that was answered before")
+    now = _configured(files)
+    if say := facts.capped(client, now.config.sessions_per_day.caps, given.issue, intent, now.origin):
+        return Refusal("a cap on sessions is reached", say)
     name, began = branch(given.issue, found.title, intent.session), intent.verb if intent.verb in STARTS else ""
     new = SessionState(about["id"], given.issue, intent.session, intent.event, intent.by, name, began=began)
     return Claim(new, intent, fresh=True)
+
+
+def _configured(files: Files) -> Configuration:
+    """What is configured now. Where that does not hold it has no caps: the session begins, and ends with what is wrong."""
+    try:
+        return files.now()
+    except SetupError:
+        return combine(None)
 
 
 def known(
@@ -126,7 +139,9 @@ def known(
     return recover(client, [key], app_id=given.jobs_app_id, repo_id=about["id"], issue=issue, session=session, branch=branch)
 
 
-def _commanded(given: ActionSettings, client: Client, about: Mapping[str, Any], found: IssueFacts) -> Claim | Refusal:
+def _commanded(
+    given: ActionSettings, client: Client, files: Files, about: Mapping[str, Any], found: IssueFacts
+) -> Claim | Refusal:
     """What the comment asks for, which stands on the issue or on the session's pull request."""
     state = known(given, client, about, given.issue, given.session)
     asked = facts.asked(client, places(state) if state else (given.issue,), given.comment)
@@ -138,7 +153,7 @@ def _commanded(given: ActionSettings, client: Client, about: Mapping[str, Any], 
     if isinstance(intent, Refusal):
         return intent
     if intent.verb in STARTS:
-        return _begun(given, client, about, found, started(about["id"], found, asked))
+        return _begun(given, client, files, about, found, started(about["id"], found, asked))
     if intent.verb in ANSWERED:
         return Claim(state or nothing(given, about), intent, fresh=False)
     if state is None:

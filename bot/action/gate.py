@@ -75,7 +75,7 @@ def gate(given: ActionSettings, environment: Settings, client: Client) -> dict[s
     if given.coordinator:
         claim = claimed(given, environment, client, files, about, found)
     else:
-        claim = claimed_here(given, client, about, found)
+        claim = claimed_here(given, client, files, about, found)
     if isinstance(claim, Refusal):
         return _nothing_to_do(given, about, claim)
     if claim.intent.verb in LOOKS:
@@ -180,7 +180,9 @@ def _begin(
         state = replace(state, runs=state.runs + 1, earlier=state.spent, earlier_iterations=state.iterations)
     settings = _with(settings, state.added)
     state, name = replace(state, task_digest=ticket.digest), f"run-{state.runs:02}"
-    request = RunRequested(state.session, name, ticket, onto, settings, secrets.token_hex(6), state.branch, follow=follow)
+    by = facts.co_author(client, state.follow_by or state.requested_by)
+    nonce = secrets.token_hex(6)
+    request = RunRequested(state.session, name, ticket, onto, settings, nonce, state.branch, follow=follow, requester=by)
     folder = _folder(given, configured.kept(), request, str(about["full_name"]))
     journal = Journal(folder.journal_path, utc_now)
     driver = Driver(journal, lambda run, effect: None, lambda run, effect: False)

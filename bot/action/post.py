@@ -62,7 +62,8 @@ def _answer(client: Client, state: SessionState, reply: str, said: str) -> str:
 
 def _house(given: ActionSettings, client: Client, state: SessionState, run: Run) -> dict[str, str]:
     """The branch's first commit and its check run; the last job puts the signed state into it."""
-    anchor = refs.anchor(client, state.branch, run.request.base_sha, state.session, asked_at(state.session))
+    base, author = run.request.base_sha, refs.author_of(run.request.settings.signed)
+    anchor = refs.anchor(client, state.branch, base, state.session, asked_at(state.session), author)
     if not anchor:
         raise SetupError(f"The branch {state.branch} could not be made.")
     if not state.artifact:

@@ -23,7 +23,8 @@ from bot.github import comments, facts, following, labels
 from bot.github.client import Client
 from bot.github.publish import publish as put_on_branch
 from bot.github.publish import pull_request
-from bot.loop.comments import audit_comment, pull_body, pull_title, thread_answer
+from bot.github.refs import author_of
+from bot.loop.comments import NO_DRAFT, audit_comment, pull_body, pull_title, thread_answer
 from bot.loop.driver import Driver
 from bot.loop.perform import Rooms
 from bot.rooms import alone, pricing, utc_now
@@ -69,6 +70,7 @@ def _deliver(given: ActionSettings, client: Client, state: SessionState, run: Ru
         branch=effect.branch,
         message=effect.message,
         when=when,
+        author=author_of(settings.signed),
         denied=settings.denied_paths,
         allowed=settings.allowed_paths,
         lifted=lifted(run),
@@ -78,8 +80,11 @@ def _deliver(given: ActionSettings, client: Client, state: SessionState, run: Ru
         pull = follow.pull
         _put(given, client, state, pull, "result", text)
     else:
-        pull = pull_request(client, branch=effect.branch, head=head, base=base, title=pull_title(run), body=text)
+        title = pull_title(run)
+        pull, draft = pull_request(client, branch=effect.branch, head=head, base=base, title=title, body=text, warning=NO_DRAFT)
         labels.set_risk(client, pull, diff_risk(run.changeset).level)
+        if not draft:
+            labels.set_no_draft(client, pull)
     if run.shipped_by:
         return Delivered(effect.branch, head, pull)
     _put(given, client, state, pull, "audit", audit_comment(run, state, job_url=given.job_url))

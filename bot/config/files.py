@@ -2,7 +2,7 @@
 
 What the repository's own file leaves out is said by its owner's, then by the App's, then by the program. Settings in mappings are
 laid over each other key by key; a list or a value takes the place of the one beneath. `HELD` is what a file may tighten and never
-widen: of sums of money the least counts, and what may not change in any file may not change.
+widen: of caps the least counts, and what may not change in any file may not change.
 """
 
 from __future__ import annotations
@@ -13,16 +13,18 @@ from decimal import Decimal
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from bot.config.repository import RepoConfig, micro
 from bot.core.errors import SetupError
+from bot.core.starts import SCOPES, SETTING
 from bot.core.strategy import Source
 
 CONFIG_PATH = ".github/ostler.yml"
 
-CAPS = ("money", "call", "session", "day")
-HELD = (*(f"budget.{name}" for name in CAPS), "paths.deny")
+CAPS = {"budget": ("money", "call", "session", "day"), SETTING: tuple(SCOPES)}
+"""Sections and what in them is a cap."""
+HELD = (*(f"{section}.{name}" for section, names in CAPS.items() for name in names), "paths.deny")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +104,22 @@ def _over(beneath: Any, above: Any) -> Any:
 
 def _held(config: RepoConfig, beneath: RepoConfig, tree: Any, where: str) -> RepoConfig:
     """`config` within what the files beneath allow."""
-    caps = {}
-    for name in CAPS:
-        least, wanted = getattr(beneath.budget, name), getattr(config.budget, name)
-        if name in beneath.budget.model_fields_set and least is not None and (wanted is None or wanted > least):
-            caps[name] = least
+    held: dict[str, BaseModel] = {}
+    for section, names in CAPS.items():
+        under, over, caps = getattr(beneath, section), getattr(config, section), {}
+        for name in names:
+            least, wanted = getattr(under, name), getattr(over, name)
+            if name in under.model_fields_set and least is not None and (wanted is None or wanted > least):
+                caps[name] = least
+        if caps:
+            held[section] = over.model_copy(update=caps)
     deny = tuple(dict.fromkeys((*beneath.paths.deny, *config.paths.deny)))
-    if not caps and deny == config.paths.deny:
+    if deny != config.paths.deny:
+        held["paths"] = config.paths.model_copy(update={"deny": deny})
+    if not held:
         return config
-    budget, paths = config.budget.model_copy(update=caps), config.paths.model_copy(update={"deny": deny})
-    held = config.model_copy(update={"budget": budget, "paths": paths})
-    return _checked(held.model_dump(exclude_unset=True), tree, where)
+    within = config.model_copy(update=held)
+    return _checked(within.model_dump(exclude_unset=True), tree, where)
 
 
 def _keys(value: Any, within: str = "") -> Iterator[str]:

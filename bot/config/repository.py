@@ -25,6 +25,7 @@ from bot.core.queue import MOST_PER_REPOSITORY, PER_REPOSITORY
 from bot.core.reports import CiProfile, Commands
 from bot.core.routing import Worth
 from bot.core.selection import ModelClass, ModelId
+from bot.core.starts import SCOPES, Caps
 from bot.core.strategy import Settings as RunSettings
 from bot.core.switching import continue_cost
 
@@ -169,6 +170,28 @@ class QueueLimits(Part):
     per_repository: int = Field(default=PER_REPOSITORY, ge=1, le=MOST_PER_REPOSITORY)
 
 
+Sessions = Annotated[int, Field(ge=1, le=10_000)]
+
+
+class SessionsPerDay(Part):
+    """How many sessions may begin on GitHub in a day (UTC): by one person, on one issue, in the repository."""
+
+    person: Sessions | None = None
+    issue: Sessions | None = None
+    repository: Sessions | None = None
+
+    @property
+    def caps(self) -> Caps:
+        return {name: most for name in SCOPES if (most := getattr(self, name)) is not None}
+
+
+class PullRequest(Part):
+    """How a change is delivered on GitHub: commits that anybody can make again and must get the same ids of, or such that GitHub
+    signs, which it does only where nobody chooses their author and date."""
+
+    commit: Literal["reproducible", "signed"] = "reproducible"
+
+
 class Paths(Part):
     """Glob patterns: where given, only `allow` may change; `deny` never may."""
 
@@ -195,7 +218,9 @@ class RepoConfig(Part):
     quality: Literal["lenient", "normal", "strict"] = "normal"
     audit: AuditTrials = AuditTrials()
     paths: Paths = Paths()
+    pull_request: PullRequest = PullRequest()
     queue: QueueLimits = QueueLimits()
+    sessions_per_day: SessionsPerDay = SessionsPerDay()
     prices: tuple[Price, ...] = ()
 
     @field_validator("prices")
@@ -307,6 +332,7 @@ def run_settings(
         strictness=config.quality,
         fix_checks=config.fix_checks,
         ci_profile=config.verify.profile,
+        signed=config.pull_request.commit == "signed",
     )
 
 

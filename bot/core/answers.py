@@ -26,7 +26,7 @@ class Criterion:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A node of the plan's graph. `files` are the paths it may touch."""
+    """A node of the plan's graph. `files` are the paths it may touch; see `policy.outside`."""
 
     id: str
     title: str

@@ -7,6 +7,7 @@ from fractions import Fraction
 
 from bot.core.builders import next_builder
 from bot.core.calling import ask, available, reads
+from bot.core.changeset import Changeset
 from bot.core.cheats import Lifted, cheats_in, lifted_by
 from bot.core.conversation import Message, Text, ToolUse
 from bot.core.effects import RunFixers, TakeChangeset, UseTools
@@ -18,7 +19,8 @@ from bot.core.ladder import author, failed_models, most_attempts, refused_edits,
 from bot.core.machines import PhaseState, RunState
 from bot.core.moving import unresolved
 from bot.core.phases import Kind, Role
-from bot.core.policy import check, remarks
+from bot.core.policy import PUT_BACK, check, outside, remarks
+from bot.core.reports import FixerCall
 from bot.core.run import Run, Step
 
 CUT_OFF = "Your answer was cut off at its length limit. Go on with smaller steps: one tool call at a time."
@@ -51,6 +53,8 @@ def begin(run: Run) -> Step:
 def fixers_ran(run: Run, event: FixersRan) -> Step:
     """Tools that changed nothing leave what is amiss to a model; so do suggestions of a review."""
     run, mended = run.worked(event.seconds), event.tree != run.tree
+    if isinstance(run.pending, RunFixers) and run.pending.calls[0].name == PUT_BACK:
+        return _was_put_back(run, event.tree)
     if run.phase.fixers and not mended and not run.phase.origin:
         return pass_gate(to_gate(run), "nothing was left to apply")
     if run.phase.fixers and not mended:
@@ -104,7 +108,10 @@ def changeset_taken(run: Run, event: ChangesetTaken) -> Step:
     cheats = cheats_in(changeset, lifted(run), [case.message for case in run.baseline.tests.failing] if run.baseline else ())
     refusals = (*tried, *landing, *(cheat for cheat in cheats if cheat.severity == "major"))
     audited = tuple(finding for finding in run.findings if finding.source == "auditor") if rung == "rebase" else ()
-    run = to_gate(replace(run, changeset=changeset, findings=merge(refusals, cheats, remarks(changeset), audited)))
+    if not refusals and (beyond := _unplanned(run, changeset)):
+        return _put_back(run, beyond)
+    found = merge(refusals, cheats, remarks(changeset), _undone(run), audited)
+    run = to_gate(replace(run, changeset=changeset, findings=found))
     if refusals:
         told = "; ".join(f"{finding.place}: {finding.claim}" for finding in refusals[:5])
         return fail(run, RunState.DONE_FAILED_POLICY_VIOLATION, f"the whole changeset is refused: {told}")
@@ -120,9 +127,40 @@ def lifted(run: Run) -> Lifted:
     return lifted_by(plan, suggested, mechanical=bool(strategy.fixers), reverts=strategy.takes_tests_along)
 
 
+def _unplanned(run: Run, changeset: Changeset) -> tuple[Finding, ...]:
+    """What `changeset` does that nobody planned. A fixer plans no files: what it changes is what was asked for."""
+    plan, follow = run.documents.plan, run.request.follow
+    if plan is None or run.compiled.fixers:
+        return ()
+    suggested = [one.path for one in follow.suggestions] if follow else []
+    return outside(changeset, [*suggested, *(name for task in plan.tasks for name in task.files)], plan.out_of_scope)
+
+
+def _put_back(run: Run, beyond: tuple[Finding, ...]) -> Step:
+    """What nobody planned is undone by code, as a model may not know how the files were. What is left has to hold by itself."""
+    told = tuple(replace(finding, severity="minor", claim=f"{finding.claim}: it was put back") for finding in beyond)
+    paths = (finding.place for finding in beyond)
+    call = FixerCall(PUT_BACK, (run.base_tree, *paths), beyond[0].claim)
+    return replace(run, findings=merge(run.findings, told)), (RunFixers(run.tree, (call,)),)
+
+
+def _was_put_back(run: Run, tree: str) -> Step:
+    if tree == run.tree:
+        why = "the whole changeset is refused: files that no task of the plan names could not be put back"
+        return fail(run, RunState.DONE_FAILED_POLICY_VIOLATION, why)
+    return replace(run, tree=tree), (TakeChangeset(tree),)
+
+
+def _undone(run: Run) -> tuple[Finding, ...]:
+    return tuple(finding for finding in run.findings if (finding.rule, finding.severity) == ("scope", "minor"))
+
+
 def _nothing_changed(run: Run) -> Step:
     if run.phase.rung == "rebase" and not run.compiled.fixers:
         return _nothing_left(run, "the new base has the change already")
+    if undone := _undone(run):
+        why = f"nothing is left of the change: {', '.join(finding.place for finding in undone)}: {undone[0].claim}"
+        return go_back(run, (Kind.IMPLEMENT,), (why,))
     if not run.compiled.fixers:
         refused = refused_edits(run.phase)
         why = (

@@ -22,7 +22,8 @@ from bot.core.validation import CheckSet, Proof
 class RunRequested:
     """A door accepted a ticket. `nonce` marks outside text in prompts, so that it cannot end its own block. `branch` is the
     branch to deliver to; empty means one named after the ticket. `base_branch` is the one that `base_sha` was the tip of, where
-    the run follows it. `follow` is what a follow-up goes by: then `base_sha` is that branch's head."""
+    the run follows it. `follow` is what a follow-up goes by: then `base_sha` is that branch's head. `requester` is who asked on
+    GitHub, as a trailer names people: `login <address>`."""
 
     session: str
     run: str
@@ -33,6 +34,7 @@ class RunRequested:
     branch: str = ""
     base_branch: str = ""
     follow: FollowUp | None = None
+    requester: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,6 +150,8 @@ def _stage(run: Run, name: str) -> Step:
 def _check_plan(plan: Plan) -> None:
     if not plan.tasks:
         raise AnswerError("a plan needs at least one task")
+    if not any(task.files for task in plan.tasks):
+        raise AnswerError("no task names a file: name those that it changes")
     _check_criteria(plan.criteria)
     ordered(plan.tasks)
 

@@ -6,7 +6,7 @@ Deterministic nets, not walls: a determined encoder gets a secret past `redact`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 
 from bot.core.changeset import Changeset, added_lines, decoded
@@ -59,6 +59,8 @@ SECRETS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
 MARKER = re.compile(r"(?:<{7}|>{7}) |={7}\r?$")
 """Lines that git writes around what it could not merge."""
 
+PUT_BACK = "put back"
+"""The fixer that undoes what is outside of the plan."""
 PROTECTED = "this file decides over CI, reviewers, git or how Python starts, and only a person may change it"
 
 
@@ -117,6 +119,26 @@ def check(changeset: Changeset, *, denied: tuple[str, ...] = (), allowed: tuple[
         if not any(finding.place == change.path for finding in found):
             found += _content_findings(change)
     return tuple(found)
+
+
+def outside(changeset: Changeset, named: Iterable[str], left_out: Iterable[str] = ()) -> tuple[Finding, ...]:
+    """The files of `changeset` that a plan does not cover. It covers what it has `named`, by path, folder or pattern; tests, and
+    what lies among them; new files in the folder of a named one. What it has `left_out` by its path it never covers."""
+    names, out = [name.removeprefix("./") for name in named], [name.strip("`") for name in left_out]
+    folders = {name.rpartition("/")[0] for name in names}
+
+    def covered(path: str, *, new: bool) -> bool:
+        if any(_fits(path, name) for name in out):
+            return False
+        beside = new and path.rpartition("/")[0] in folders
+        return beside or is_test_support(path) or any(_fits(path, name) for name in names)
+
+    beyond = (change.path for change in changeset.files if not covered(change.path, new=change.before is None))
+    return tuple(_refusal("scope", path, "no task of the plan names this file") for path in beyond)
+
+
+def _fits(path: str, name: str) -> bool:
+    return path == name or path.startswith(f"{name.rstrip('/')}/") or fnmatchcase(path, name)
 
 
 def marked(changeset: Changeset, before: Changeset) -> tuple[str, ...]:

@@ -88,8 +88,8 @@ def begin_delivery(run: Run) -> Step:
 
 
 def commit_message(run: Run) -> str:
-    """Conventional-Commits subject, the goal, and trailers that lead back to the session. What a model or an issue says names
-    no person and closes no issue."""
+    """Conventional-Commits subject, the goal, and trailers that name who asked and lead back to the session. What a model or an
+    issue says names no person and closes no issue."""
     plan, seen = run.documents.plan, run.compiled.triage
     is_bug = bool(plan and plan.is_bug)
     kinds = {"docs": "docs", "tests": "test", "debt_cleanup": "refactor"}
@@ -99,7 +99,8 @@ def commit_message(run: Run) -> str:
         title = re.sub(r"^(?:fix|fixes|fixed)(?::|\b)\s*", "", title, flags=re.IGNORECASE) or title
     lowered = title if title[1:2].isupper() else title[:1].lower() + title[1:]
     subject = title if CONVENTIONAL.match(title) else f"{kind}: {lowered}"
-    trailers = f"Ostler-Session: {run.request.session}\nPlan-Digest: {short(run.contract)}"
+    asked = f"Co-authored-by: {run.request.requester}\n" if run.request.requester else ""
+    trailers = f"{asked}Ostler-Session: {run.request.session}\nPlan-Digest: {short(run.contract)}"
     goal = plain(plan.goal if plan else title, MAX_GOAL)
     return f"{plain(subject, MAX_SUBJECT)}\n\n{goal}\n\n{trailers}\n"
 

@@ -62,8 +62,8 @@ class Settings:
     built. `ci_minute` is what a minute of an Actions runner costs. `quarantine` holds patterns of the ids of tests that are known
     to be flaky. One audit in `planted` is tried with a known defect; 0 is none. `strictness` is how much
     an audit may leave. `ci_profile` is the least that a change is checked by. Failed checks of the pull request are mended
-    unasked `fix_checks` times in a row. `sources` are the configuration files that were read, and `configuration` the sha256,
-    in hex, of what they say together, which later jobs hold their copy to.
+    unasked `fix_checks` times in a row. `signed` asks GitHub to sign the session's commits. `sources` are the configuration
+    files that were read, and `configuration` the sha256, in hex, of what they say together, which later jobs hold their copy to.
     """
 
     max_cost: int
@@ -98,6 +98,7 @@ class Settings:
     strictness: Strictness = "normal"
     fix_checks: int = 0
     ci_profile: CiProfile = "normal"
+    signed: bool = False
     sources: tuple[Source, ...] = ()
     configuration: str = ""
 

@@ -142,9 +142,9 @@ NO_PLAN = Refusal("no plan waits for approval", "No plan waits for approval here
 
 
 def command(body: str) -> tuple[Verb, str] | None:
-    """Verb and argument of a comment whose first line is `/ostler VERB [ARGUMENT]`; None where it is no command of ours. Only
-    `budget` takes more than one word, an amount and a reason, with one space between them, `compare` several names, and those
-    `IN_WORDS` all that follows."""
+    """Verb and argument of a comment whose first line is `/ostler VERB [ARGUMENT]`; None where it is no command of ours. `budget`
+    takes more than one word, an amount and a reason, with one space between them, `compare` several names, and those `IN_WORDS`
+    all that follows; what stands behind the digest of an `approve` is part of it, so that it is refused and not passed over."""
     first, _, more = body.partition("\n")
     match = _COMMAND.fullmatch(first)
     if match is None:
@@ -152,7 +152,7 @@ def command(body: str) -> tuple[Verb, str] | None:
     verb = SYNONYMS.get(match["verb"], match["verb"]) or "help"
     reason = (match["reason"] or "").strip()
     for known in PERSONS_VERBS:
-        if verb == known and (known in ("budget", "compare", *IN_WORDS) or not reason):
+        if verb == known and (known in ("approve", "budget", "compare", *IN_WORDS) or not reason):
             said = f"{match['argument'] or ''} {reason}".strip()
             return known, f"{said}\n{more}".strip() if known in IN_WORDS else said
     return None

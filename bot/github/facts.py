@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from bot.core.session import LABEL, STOP_LABEL
-from bot.core.triggers import Actor, Asked, IssueFacts, LabelEvent, command, may_write, moment
+from bot.core.session import LABEL, STOP_LABEL, asked_at
+from bot.core.starts import Caps, Start, refused
+from bot.core.triggers import STARTS, Actor, Asked, Intent, IssueFacts, LabelEvent, command, may_write, moment
 from bot.github.client import Client, Conflict, NotFound, quoted
 from bot.github.once import LOOKS
 
@@ -68,6 +69,38 @@ def stopped(client: Client, places: Iterable[int], since: str) -> str | None:
     return next((by for number in places if (by := _stopped(client, number, since))), None)
 
 
+def capped(client: Client, caps: Caps, issue: int, intent: Intent, origin: Callable[[str], str]) -> str:
+    """Why the session that `intent` would begin does not, as in `starts.refused`; empty where it may."""
+    if not caps:
+        return ""
+    mine = Start(intent.event, asked_at(intent.session), issue, intent.by)
+    return refused(caps, _starts(client, mine.at[:10]), mine, origin)
+
+
+def _starts(client: Client, day: str) -> Iterator[Start]:
+    """What asked for sessions on a day: labels and commands on issues, by people who may write now."""
+    known: dict[int, bool] = {}
+
+    def counts(who: Any) -> bool:
+        if who and who["id"] not in known:
+            known[who["id"]] = may_write(actor(client, who))
+        return bool(who and known[who["id"]])
+
+    for event in client.pages("issues/events"):  # the newest first
+        if event["created_at"][:10] < day:
+            break
+        issue = event.get("issue") or {}
+        asks = event["event"] == "labeled" and event["label"]["name"] == LABEL and "pull_request" not in issue
+        if asks and counts(event.get("actor")):
+            yield Start(int(event["id"]), event["created_at"], int(issue["number"]), event["actor"]["login"])
+    for comment in client.pages("issues/comments", since=f"{day}T00:00:00Z"):
+        words = command(comment.get("body") or "")
+        asks = words is not None and words[0] in STARTS and "/pull/" not in comment["html_url"]
+        if asks and comment["updated_at"] == comment["created_at"] and counts(comment.get("user")):
+            number = int(str(comment["issue_url"]).rpartition("/")[2])
+            yield Start(int(comment["id"]), comment["created_at"], number, comment["user"]["login"])
+
+
 def place_of(client: Client, comment_id: int) -> int:
     """The issue or pull request that a comment stands on."""
     return int(str(client.get(f"issues/comments/{comment_id}")["issue_url"]).rpartition("/")[2])
@@ -97,6 +130,16 @@ def actor(client: Client, user: Any) -> Actor:
     if not user:
         return Actor("ghost", 0, "User", "none")
     return Actor(user["login"], int(user["id"]), user["type"], permission(client, user["login"], int(user["id"])))
+
+
+def co_author(client: Client, login: str) -> str:
+    """An account as a `Co-authored-by` trailer names it, by the address that GitHub keeps for it and that nobody can read mail
+    at; empty where the account is gone."""
+    try:
+        found = client.get(f"/users/{quoted(login)}")
+    except NotFound:
+        return ""
+    return f"{found['login']} <{found['id']}+{found['login']}@users.noreply.github.com>"
 
 
 def permission(client: Client, login: str, user_id: int) -> str:

@@ -9,6 +9,7 @@ from bot.github.client import Client, Conflict, NotFound, once, quoted, repeatab
 
 COLOR = "8a6d3b"
 DESCRIPTION = "Set by Ostler; changing it changes nothing"
+NO_DRAFT_LABEL = "ostler:not-a-draft"
 RISK_LABELS = tuple(f"risk:{level}" for _, level in LEVELS if level != "low")
 
 
@@ -31,6 +32,11 @@ def set_state(client: Client, issue: int, label: str | None) -> None:
 def set_risk(client: Client, pull: int, level: Level) -> None:
     """Say by a label how risky the change of the pull request is; a low risk has none."""
     _only(client, pull, f"risk:{level}" if level != "low" else None, RISK_LABELS)
+
+
+def set_no_draft(client: Client, pull: int) -> None:
+    """Say by a label that the pull request is no draft, other than Ostler's usually are."""
+    _only(client, pull, NO_DRAFT_LABEL, (NO_DRAFT_LABEL,))
 
 
 def _only(client: Client, issue: int, label: str | None, group: tuple[str, ...]) -> None:

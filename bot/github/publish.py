@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from bot.core.changeset import Changeset
 from bot.core.cheats import Lifted, cheats_in
@@ -22,6 +22,13 @@ from bot.github.refs import OSTLER, Author, commit, head, make_commit, move, onl
 
 _MODES = ("100644", "100755")
 _ABSENT = (None, NO_MODE, NO_BLOB)
+NO_DRAFTS = "draft pull requests are not supported"
+"""What GitHub says (422) of private repositories whose plan has none."""
+
+
+class Pull(NamedTuple):
+    number: int
+    draft: bool
 
 
 def publish(
@@ -33,7 +40,7 @@ def publish(
     branch: str,
     message: str,
     when: str,
-    author: Author = OSTLER,
+    author: Author | None = OSTLER,
     denied: tuple[str, ...] = (),
     allowed: tuple[str, ...] = (),
     lifted: Lifted = frozenset(),
@@ -42,7 +49,7 @@ def publish(
     `tree` is the tree id that was proven.
 
     `denied` and `allowed` are the repository's own rules, as in `policy.check`; `lifted` is what the plan allows, as in
-    `cheats.cheats_in`. `when` dates the commit.
+    `cheats.cheats_in`. `when` dates the commit, `author` is as in `refs.make_commit`.
 
     Raises:
         PolicyError: the changeset may not land, was made for another base, doesn't give this tree, or somebody moved the branch.
@@ -89,18 +96,24 @@ def _move(client: Client, branch: str, old: str, new: str) -> None:
             raise PolicyError(f"The branch {branch} was moved by somebody else; nothing of this is on it.") from None
 
 
-def pull_request(client: Client, *, branch: str, head: str, base: str, title: str, body: str, draft: bool = True) -> int:
-    """See to it that there is one pull request of `branch`, and that it shows the commit `head`; its number.
+def pull_request(client: Client, *, branch: str, head: str, base: str, title: str, body: str, warning: str = "") -> Pull:
+    """See to it that there is one pull request of `branch`, and that it shows the commit `head`.
 
-    One that a person closed stays closed and counts.
+    It is a draft; where the repository's plan has none it is an ordinary one, with `warning` above its body. One that a person
+    closed stays closed and counts.
 
     Raises:
         PolicyError: the branch was moved; the pull request has been closed.
     """
-    new = {"head": branch, "base": base, "title": title[:255], "body": body[:65_000], "draft": draft}
+    new = {"head": branch, "base": base, "title": title[:255], "body": body[:65_000], "draft": True}
 
     def make() -> int:
-        return int(client.post("pulls", new)["number"])
+        try:
+            return int(client.post("pulls", new)["number"])
+        except Conflict as error:
+            if NO_DRAFTS not in str(error).lower():
+                raise
+        return int(client.post("pulls", {**new, "body": f"{warning}{body}"[:65_000], "draft": False})["number"])
 
     number = once(lambda: _pull_of(client, branch, base), make, clock=client.clock)
     pull = client.get(f"pulls/{number}")
@@ -108,7 +121,7 @@ def pull_request(client: Client, *, branch: str, head: str, base: str, title: st
         if pull["state"] == "open":
             repeatable(lambda: client.patch(f"pulls/{number}", {"state": "closed"}), clock=client.clock)
         raise PolicyError(f"Pull request #{number} shows another commit than the proven one; it is closed.")
-    return number
+    return Pull(number, bool(pull["draft"]))
 
 
 def _pull_of(client: Client, branch: str, base: str) -> int | None:

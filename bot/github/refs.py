@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 from urllib.parse import quote
 
@@ -25,21 +26,31 @@ OSTLER = Author("Ostler", "ostler@users.noreply.github.com")
 """The same as in commits that the workspace makes."""
 
 
-def anchor(client: Client, branch: str, base_sha: str, session: str, when: str) -> str:
+def author_of(signed: bool) -> Author | None:
+    """Whom a session's commits name, where GitHub is to sign them nobody."""
+    return None if signed else OSTLER
+
+
+def anchor(client: Client, branch: str, base_sha: str, session: str, when: str, author: Author | None = OSTLER) -> str:
     """See to it that `branch` begins with the anchor of `session`: one empty commit on `base_sha`, dated `when`; its id.
 
-    The anchor is a home for the check run before there is anything else. The same arguments give the same commit.
+    The anchor is a home for the check run before there is anything else. The same arguments give the same commit, unless GitHub
+    signs it, as in `make_commit`.
 
     Raises:
         PolicyError: the branch is there and doesn't begin with it.
     """
-    base = commit(client, base_sha)
+    tree = str(commit(client, base_sha)["tree"]["sha"])
     message = f"Begin {branch}\n\nNothing is changed yet.\n\n{TRAILER}: {session}\n"
-    sha = make_commit(client, message, base["tree"]["sha"], base_sha, OSTLER, when)
-    there = make_ref(client, f"heads/{branch}", sha, lambda: head(client, branch))
-    if there != sha and sha not in parents(commit(client, there)):
-        raise PolicyError(f"The branch {branch} is there already and does not begin with the session's own commit.")
-    return sha
+    there = head(client, branch)
+    if there is None:
+        sha = make_commit(client, message, tree, base_sha, author, when)
+        there = make_ref(client, f"heads/{branch}", sha, lambda: head(client, branch))
+    made = commit(client, there)
+    for one in chain([made], (commit(client, parent) for parent in parents(made))):
+        if (one["message"].strip(), one["tree"]["sha"], only_parent(one)) == (message.strip(), tree, base_sha):
+            return str(one["sha"])
+    raise PolicyError(f"The branch {branch} is there already and does not begin with the session's own commit.")
 
 
 def make_ref(client: Client, name: str, sha: str, find: Callable[[], str | None]) -> str:
@@ -91,12 +102,18 @@ def entries(client: Client, sha: str) -> Entries:
     return {item["path"]: (item["mode"], item["sha"]) for item in listed["tree"] if item["type"] != "tree"}
 
 
-def make_commit(client: Client, message: str, tree: str, parent: str, author: Author, when: str) -> str:
-    """A commit whose id depends on the arguments alone, so that making it again changes nothing. `when` is UTC, ISO 8601."""
+def make_commit(client: Client, message: str, tree: str, parent: str, author: Author | None, when: str) -> str:
+    """A commit whose id depends on the arguments alone, so that making it again changes nothing. `when` is UTC, ISO 8601.
+
+    Without an author it is in the name of whose token this is, dated now and signed by GitHub: it signs what its Apps make, but
+    only where the request names no author, no committer and no signature ("About commit signature verification" in its
+    documentation, the section on bots). So it is another one each time.
+    """
     if not when:
         raise BugError("a commit without a date is another one each time")
-    who = {"name": author.name, "email": author.email, "date": when}
-    body = {"message": message, "tree": tree, "parents": [parent], "author": who, "committer": who}
+    who = {"name": author.name, "email": author.email, "date": when} if author else None
+    named = {"author": who, "committer": who} if who else {}
+    body = {"message": message, "tree": tree, "parents": [parent], **named}
     return str(repeatable(lambda: client.post("git/commits", body), clock=client.clock)["sha"])
 
 

@@ -13,7 +13,7 @@ from bot.core.errors import BadInput
 from bot.core.inert import plain
 from bot.core.session import RolledBack, SessionState, session_hash
 from bot.github.client import Client, repeatable
-from bot.github.refs import OSTLER, Entries, commit, entries, head, make_commit, make_ref, move
+from bot.github.refs import Author, Entries, author_of, commit, entries, head, make_commit, make_ref, move
 
 KEPT = "ostler/rollback"
 
@@ -68,7 +68,7 @@ def _file(client: Client, state: SessionState, points: dict[int, str], path: str
         points = _keep(client, state, points, here)
         tree = _tree(client, here, {path: then.get(path)}, now)
         message = f"revert: {plain(path, 60)} as before the session\n\nOstler-Session: {state.session}\n"
-        move(client, state.branch, make_commit(client, message, tree, here, OSTLER, when))
+        move(client, state.branch, make_commit(client, message, tree, here, _author(client, state), when))
     return RolledBack(state.branch, undo=max(points), path=path)
 
 
@@ -98,10 +98,15 @@ def _revert(client: Client, state: SessionState, title: str, when: str) -> Rolle
         if not wanted:
             raise BadInput(f"Nothing of pull request #{state.pull} is left on {base}.")
         message = f'Revert "{plain(title, 60)}"\n\nThis reverts pull request #{state.pull}.\n\nOstler-Session: {state.session}\n'
-        sha = make_commit(client, message, _tree(client, onto, wanted, now), onto, OSTLER, when)
+        sha = make_commit(client, message, _tree(client, onto, wanted, now), onto, _author(client, state), when)
         make_ref(client, f"heads/{branch}", sha, lambda: head(client, branch))
     there = f"{about['html_url']}/compare/{quote(base)}...{quote(branch)}?expand=1"
     return RolledBack(branch, reverts=state.pull, link=there)
+
+
+def _author(client: Client, state: SessionState) -> Author | None:
+    """GitHub signs these commits where it signed the one that the session's branch begins with."""
+    return author_of(commit(client, state.anchor_sha)["verification"]["verified"])
 
 
 def _tree(client: Client, onto: str, wanted: dict[str, tuple[str, str] | None], now: Entries) -> str:

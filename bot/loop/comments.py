@@ -48,6 +48,11 @@ MOST = 60_000
 TITLE = 120
 """Characters of a pull request's title; GitHub allows 256."""
 FOLLOWED: Mapping[Cause, str] = {"review": "review", "fix": "fix", "fix-ci": "fix of checks", "checks": "fix of checks"}
+NO_DRAFT = (
+    "> [!WARNING]\n> **This is no draft:** GitHub has none in this repository. Nothing but its rules for branches and its people "
+    "keep it from being merged before it was reviewed.\n\n"
+)
+"""Above the body of a pull request that should be a draft."""
 WORDS = {"line": 600, "cell": 300, "block": 8_000}
 """Characters that are shown of one text of others."""
 

@@ -25,7 +25,6 @@ from bot.telemetry import Dispatched, Judged, Settled
 from bot.web import allowances, starting
 from bot.web.moves import short_of_room, still_stopped
 from bot.web.office import Office, Place
-from bot.web.settings import APPS
 
 ENDPOINTS = ("defaults", "claim", "settle")
 EVENTS = ("issues", "issue_comment", "workflow_dispatch", "schedule")
@@ -117,10 +116,8 @@ class Desk:
             raise Refused(403, "The App is not installed in the token's repository.")
         if claims.ref != f"refs/heads/{place.default_branch}":
             raise Refused(403, f"The workflow run is on {claims.ref}, not on the default branch.")
-        shared = self._office.settings.defaults
-        found = self._office.access.defaults(place)
-        files = ([(APPS, shared.encode(), "")] if shared else []) + ([found] if found else [])
-        return {"files": [{"name": name, "commit": commit, "raw": b64encode(raw).decode()} for name, raw, commit in files]}
+        files = self._office.defaults(place)
+        return {"files": [{"name": one.name, "commit": one.commit, "raw": b64encode(one.raw).decode()} for one in files]}
 
     # --- may it go on ---
 

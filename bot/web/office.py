@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from bot.config import CONFIG_PATH, Configuration, File, combine
 from bot.core.errors import SetupError, TransientError
 from bot.core.session import SessionState
 from bot.core.settling import Report
 from bot.github.client import Client, NotFound, Pace
-from bot.github.contents import DEFAULTS, defaults_of
+from bot.github.contents import DEFAULTS, content, defaults_of
 from bot.github.limits import Clock
 from bot.loop import settling
 from bot.store.accounts import Accounts
@@ -27,7 +28,7 @@ from bot.store.inbox import Inbox
 from bot.store.queue import Queue
 from bot.store.runs import Row, Runs
 from bot.telemetry import Telemetry
-from bot.web.settings import AppSettings
+from bot.web.settings import APPS, AppSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +165,21 @@ class Office:
         client = self.access.client(place.name, place.installation)
         keys, app_id = [self.key], self.access.app_id
         return settling.recover(client, keys, app_id=app_id, repo_id=place.id, issue=issue, session=session, branch=branch)
+
+    def defaults(self, place: Place) -> tuple[File, ...]:
+        """What lies beneath the repository's own configuration: the App's defaults, and over them its owner's."""
+        shared, owners = self.settings.defaults, self.access.defaults(place)
+        return (*([File(APPS, shared.encode())] if shared else []), *([File(*owners)] if owners else []))
+
+    def configuration(self, place: Place, ref: str) -> Configuration:
+        """What configures sessions of the repository, with its own file as it is at `ref`, under its usual name. Where that does
+        not hold it is as if nothing was said: the job gate refuses it with its reason, before a model is asked."""
+        client = self.access.client(place.name, place.installation)
+        try:
+            raw = content(client, CONFIG_PATH, ref)
+            return combine(None if raw is None else File(CONFIG_PATH, raw, ref), self.defaults(place))
+        except SetupError:
+            return combine(None)
 
     def right(self, session: str) -> AbstractContextManager[None]:
         """The right to change what GitHub shows of a session: one thread of all processes has it at a time."""

@@ -12,6 +12,7 @@ from bot.core.session import SessionState, asked_at, branch, branch_prefix, is_b
 from bot.core.triggers import STARTS, Intent, IssueFacts, Refusal, started
 from bot.github import comments, facts, refs
 from bot.github.client import Client
+from bot.loop.comments import refusal
 from bot.store.runs import Row, lane_of
 from bot.telemetry import Asked, Started
 from bot.web import allowances
@@ -46,6 +47,11 @@ def enter(office: Office, place: Place, told: IssueFacts, intent: Intent) -> Row
         return adopt(office, place, state, told.title, priority(told.labels))
     if _lost(office, place, issue, intent.session):
         office.telemetry.tell(Asked("start", place.name, issue, intent.by, "the session's state is lost: a new label is needed"))
+        return None
+    configured, client = office.configuration(place, place.default_branch), office.access.client(place.name, place.installation)
+    if say := facts.capped(client, configured.config.sessions_per_day.caps, issue, intent, configured.origin):
+        office.telemetry.tell(Asked("start", place.name, issue, intent.by, "a cap on sessions is reached"))
+        comments.put(client, issue, "reply-start", intent.session, office.access.bot, refusal(say))
         return None
     if not _room(office, place, issue, intent):
         return None
@@ -140,7 +146,9 @@ def prepare(office: Office, row: Row) -> Row:
         client = office.access.of(row)
         comments.react(client, "eyes", issue=row.issue)
         name, base = _begun(client, row) or (row.state.branch, _head(client, row.default_branch))
-        anchor = refs.anchor(client, name, base, row.id, asked_at(row.id))
+        place = Place(row.repo, row.repo_id, row.default_branch, row.installation)
+        signed = office.configuration(place, base).config.pull_request.commit == "signed"
+        anchor = refs.anchor(client, name, base, row.id, asked_at(row.id), refs.author_of(signed))
         office.change(row.id, lambda state: state if state.anchor_sha else anchored(state, name, base, anchor, office.at))
         return office.show(row.id)
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from bot.core.changeset import decoded
 from bot.core.errors import BadInput, SetupError
 from bot.core.follow_up import SUGGESTION, suggested
+from bot.core.policy import PUT_BACK
 from bot.core.reports import FixerReport, Ran
 from bot.workspace.files import Beneath
 from bot.workspace.git import Worktree
@@ -206,6 +207,12 @@ def _suggestion(bench: Bench, args: tuple[str, ...]) -> Outcome:
     return Outcome(command, 1, 0, f"{path}:{lines} as suggested")
 
 
+def _put_back(bench: Bench, args: tuple[str, ...]) -> Outcome:
+    base, *paths = args
+    bench.worktree.restore(bench.worktree.overlay(bench.worktree.snapshot(), base, paths))
+    return Outcome((PUT_BACK, *paths), len(paths), 0, f"{', '.join(paths)} as on the base")
+
+
 def _parts(files: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     for at in range(0, len(files), PER_CALL):
         yield files[at : at + PER_CALL]
@@ -224,5 +231,6 @@ FIXERS: dict[str, Fixer] = {
     "pyupgrade": Fixer("pyupgrade", "syntax older than a given Python", _pyupgrade),
     "codespell": Fixer("codespell -w", "misspelled words with one correction", _codespell),
     "revert": Fixer("git revert", "taking one commit back", _revert),
+    PUT_BACK: Fixer("put back", "files that no task of the plan names", _put_back),
     SUGGESTION: Fixer("suggestion", "lines that a review suggests word by word", _suggestion),
 }

@@ -174,7 +174,7 @@ PLAN = {
     "is_bug": False,
     "tasks": [
         {"id": "T2", "title": "then that", "files": ["tests/test_a.py"], "depends_on": ["T1"]},
-        {"id": "T1", "title": "first this", "files": ["src/a.py"], "depends_on": []},
+        {"id": "T1", "title": "first this", "files": ["src/a.py", "docs", "pyproject.toml"], "depends_on": []},
     ],
     "criteria": [{"id": "C1", "text": "it is done"}, {"id": "C2", "text": "nothing else changed"}],
     "tests": ["tests/test_a.py"],

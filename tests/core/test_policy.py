@@ -16,6 +16,7 @@ from bot.core.policy import (
     check,
     is_test,
     needs_owner,
+    outside,
     protected,
     redact,
     remarks,
@@ -217,3 +218,26 @@ def test_what_counts_as_a_test_and_what_steers_tests_in_other_languages() -> Non
     )
     assert all(steers_tests(path) for path in ("package.json", "web/vitest.config.ts", "jest.config.js", "Makefile"))
     assert not any(steers_tests(path) for path in ("src/package.ts", "config.ts", "makefile.py"))
+
+
+# --- the plan's files -------------------------------------------------------------------------------------------------
+
+PATHS = st.sampled_from(["src/a.py", "src/b.py", "src/deep/c.py", "docs/d.md", "e.py", "tests/test_a.py", "src/[id].ts"])
+
+
+@given(st.lists(PATHS), st.lists(PATHS), st.lists(PATHS, unique=True), st.booleans())
+def test_what_is_outside_a_plan(named: list[str], left_out: list[str], paths: list[str], new: bool) -> None:
+    """What is named is inside, with its neighbours where they are new; tests are; what is left out by its name never is."""
+    made = changeset(*(change(path, before=None if new else b"A = 1\n") for path in paths))
+    beyond = {finding.place for finding in outside(made, named, left_out)}
+    folders = {name.rpartition("/")[0] for name in named}
+    inside = {
+        path for path in paths if path in named or path.startswith("tests/") or (new and path.rpartition("/")[0] in folders)
+    }
+    assert beyond == set(paths) - (inside - set(left_out))
+
+
+@pytest.mark.parametrize("name", ["src", "src/", "./src/a.py", "src/*.py"])
+def test_a_plan_names_folders_and_patterns_too(name: str) -> None:
+    assert outside(changeset(change("src/a.py")), [name]) == ()
+    assert [finding.place for finding in outside(changeset(change("srcs/a.py")), [name])] == ["srcs/a.py"]

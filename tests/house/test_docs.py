@@ -22,7 +22,7 @@ from bot.core.budget import Grant, Ledger, Shortfall, Usage, dollars
 from bot.core.follow_up import SUGGESTION
 from bot.core.machines import RunState
 from bot.core.phases import KINDS, Kind
-from bot.core.policy import MAX_CHANGESET_BYTES, MAX_FILES, REFUSED_PATHS
+from bot.core.policy import MAX_CHANGESET_BYTES, MAX_FILES, PUT_BACK, REFUSED_PATHS
 from bot.core.strategy import Settings as RunSettings
 from bot.core.strategy import compile_strategy
 from bot.core.summary import EXIT_CODES
@@ -274,7 +274,7 @@ def test_the_tickets_named_are_the_fixers_named() -> None:
     table = [cells for cells in rows(README, "## On your own checkout") if cells[0].startswith('"')]
     for ticket, fixer, _ in table:
         assert [call.name for call in fixers_for(ticket.strip('"'), "")] == [fixer.strip("`")], ticket
-    assert {fixer.strip("`") for _, fixer, _ in table} == FIXERS.keys() - {SUGGESTION}
+    assert {fixer.strip("`") for _, fixer, _ in table} == FIXERS.keys() - {PUT_BACK, SUGGESTION}
 
 
 def test_tiers_and_probes_are_those_of_the_code() -> None:

@@ -85,7 +85,7 @@ PLAN: Json = {
     "goal": "parse_amount() reads negative amounts",
     "is_bug": True,
     "tasks": [
-        {"id": "T1", "title": "accept a leading minus", "files": ["purse/amounts.py"], "depends_on": []},
+        {"id": "T1", "title": "accept a leading minus", "files": ["purse/amounts.py", "pyproject.toml"], "depends_on": []},
         {"id": "T2", "title": "test negative amounts", "files": ["tests/test_amounts.py"], "depends_on": ["T1"]},
     ],
     "criteria": [
@@ -497,8 +497,13 @@ def test_no_text_is_longer_than_github_takes() -> None:
     long: Json = {"severity": "minor", "category": "style", "place": TEST, "evidence": [TEST] * 90}
     long |= {"check": NO_CHECK, "confidence": "low"}
     findings = [{**long, "claim": f"{number} {'x' * 900}"} for number in range(300)]
-    tasks = [{"id": f"T{n}", "title": "y " * 900, "files": [f"purse/{n}.py"], "depends_on": []} for n in range(300)]
-    story = Story(plan={**PLAN, "tasks": tasks}, audit={**AUDIT, "findings": findings}, account="z\n" * 9_000, delivered=False)
+    tasks = [{"id": f"Y{n}", "title": "y " * 900, "files": [f"purse/{n}.py"], "depends_on": []} for n in range(300)]
+    story = Story(
+        plan={**PLAN, "tasks": [*PLAN["tasks"], *tasks]},
+        audit={**AUDIT, "findings": findings},
+        account="z\n" * 9_000,
+        delivered=False,
+    )
     run = story.run()
     for text in (plan_of(run), pull_of(run), audit_of(run)):
         assert len(text) <= 65_000

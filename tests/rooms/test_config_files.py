@@ -30,6 +30,8 @@ KEYS: dict[str, st.SearchStrategy[Any]] = {
     "kinds.IMPLEMENT.tokens": st.integers(1, 99),
     "kinds.PLAN.seconds": st.integers(1, 99),
     "quotas.anthropic.weekly_tokens": st.integers(1, 99),
+    "sessions_per_day.person": st.integers(1, 9) | st.none(),
+    "sessions_per_day.repository": st.integers(1, 9),
     "routing.labels.a \U0001f40e: b": st.just({"right": 3}),
     "verify.tests": st.just("make check") | st.lists(st.just("tests"), max_size=2),
     "paths.allow": PATTERNS,
@@ -51,7 +53,7 @@ def nested(flat: dict[str, Any]) -> dict[str, Any]:
 
 def unlimited(config: RepoConfig) -> dict[str, Any]:
     """All but what no file can widen."""
-    return config.model_dump(exclude={"budget": set(CAPS), "paths": {"deny"}})
+    return config.model_dump(exclude={"paths": {"deny"}, **{section: set(names) for section, names in CAPS.items()}})
 
 
 said = st.fixed_dictionaries({}, optional=KEYS)
@@ -77,9 +79,10 @@ class TestOverOneAnother:
     def test_no_file_widens_what_another_limits(self, stack: list[dict[str, Any]]) -> None:
         *beneath, own = files(stack)
         found = combine(own, beneath)
-        for name in CAPS:
-            sums = [Decimal(flat[key]) for flat in stack if flat.get(key := f"budget.{name}") is not None]
-            assert getattr(found.config.budget, name) == (min(sums) if sums else getattr(RepoConfig().budget, name))
+        for section, name in ((section, name) for section, names in CAPS.items() for name in names):
+            caps = [Decimal(flat[key]) for flat in stack if flat.get(key := f"{section}.{name}") is not None]
+            usual = getattr(getattr(RepoConfig(), section), name)
+            assert getattr(getattr(found.config, section), name) == (min(caps) if caps else usual)
         assert set(found.config.paths.deny) == {path for flat in stack for path in flat.get("paths.deny", [])}
         below = [Decimal(flat["budget.money"]) for flat in stack[:-1] if "budget.money" in flat]
         assert found.most == (min(below) if below else None)

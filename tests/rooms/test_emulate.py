@@ -129,7 +129,9 @@ def test_it_takes_the_apps_plan_comments_labels_checks_and_pull_requests(there: 
     refs.move(client, branch, head)
 
     def opened() -> int:
-        return publish.pull_request(client, branch=branch, head=head, base="main", title="fix: sums", body=f"Fixes #{issue}")
+        return publish.pull_request(
+            client, branch=branch, head=head, base="main", title="fix: sums", body=f"Fixes #{issue}"
+        ).number
 
     pull = opened()
     assert opened() == pull

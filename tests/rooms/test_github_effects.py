@@ -245,7 +245,7 @@ def test_somebody_elses_branch_is_not_taken(hub: SmallGitHub, client: Client) ->
     with pytest.raises(PolicyError, match="already"):
         refs.anchor(client, BRANCH, base, SESSION, AT)
     with pytest.raises(BugError, match="date"):
-        refs.anchor(client, BRANCH, base, SESSION, "")
+        refs.anchor(client, f"{BRANCH}-2", base, SESSION, "")
 
 
 def test_branches_by_their_beginning(hub: SmallGitHub, client: Client) -> None:

@@ -202,7 +202,7 @@ def test_a_branch_that_moves_at_the_last_moment(world: World) -> None:
 
 
 def pull(world: World, head: str) -> int:
-    return pull_request(world.client, branch=BRANCH, head=head, base="main", title="Mend sums", body="Proof")
+    return pull_request(world.client, branch=BRANCH, head=head, base="main", title="Mend sums", body="Proof").number
 
 
 @pytest.mark.parametrize("kind", TROUBLE)

@@ -20,6 +20,7 @@ from tests.world.world import (
     Said,
     World,
     a_finding,
+    a_plan,
     approves,
     audits,
     builds,
@@ -150,7 +151,8 @@ def test_a_change_that_touches_what_is_risky_is_audited_twice_whatever_the_ticke
         create("db/migrations/1.sql", "select 1;\n"),
         create("auth/keys.py", code),
     ]
-    world, said, asked = told(tmp_path, [*happy(steps, DONE)[:-1], by("openai"), by("anthropic")], "--max-cost", "3")
+    rules = [drafts(a_plan("calc.py", "auth", "db")), *happy(steps, DONE)[1:-1], by("openai"), by("anthropic")]
+    world, said, asked = told(tmp_path, rules, "--max-cost", "3")
     assert [one["vendor"] for one in asked[-2:]] == ["openai", "anthropic"]
     report = (world.folder(said) / "report.md").read_text("utf-8")
     assert "its risk 55 of 100, high: " in report

@@ -16,13 +16,11 @@ import pytest
 
 from bot.core.events import BudgetRaised, JobBegan, ProofRepeated
 from bot.demo.hub.people import NotAllowed
-from tests.world.town import FIXER_BODY, FIXER_TITLE, Setup, Town, town
-from tests.world.world import CODE, SMALL, approves, drafts, git, rule
+from tests.world.town import FIXER_BODY, FIXER_TITLE, IMPORTS, Setup, Town, town
+from tests.world.world import approves, drafts, git, rule
 
 SETUPS: tuple[Setup, ...] = ("app", "alone")
 SNAPSHOTS = Path(__file__).parent / "snapshots"
-IMPORTS = {**SMALL, "calc.py": CODE.replace('"""Sums."""\n', '"""Sums."""\n\nimport os\n')}
-"""A repository that a deterministic fixer has something to do in."""
 
 both = pytest.mark.parametrize("setup", SETUPS)
 

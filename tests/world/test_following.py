@@ -10,8 +10,8 @@ import pytest
 from githubkit import AppInstallationAuthStrategy
 
 from tests.world.hubs import client
-from tests.world.test_conversation import IMPORTS, SETUPS, same
-from tests.world.town import FIXER_BODY, FIXER_TITLE, Setup, Town, town
+from tests.world.test_conversation import SETUPS, same
+from tests.world.town import FIXER_BODY, FIXER_TITLE, IMPORTS, Setup, Town, town
 from tests.world.world import happy
 
 both = pytest.mark.parametrize("setup", SETUPS)

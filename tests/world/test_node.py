@@ -59,7 +59,7 @@ def world(tmp_path: Path) -> World:
 
 
 def script(*turns: str | list[dict[str, object]]) -> list[Rule]:
-    plan = a_plan("src/calc.ts", "src/calc.test.ts")
+    plan = a_plan("src/calc.ts", "src/calc.test.ts", "package.json")
     return [drafts(plan), approves(), *builds(*turns), audits(evidence=("src/calc.ts:3",))]
 
 

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from bot.core.events import ProofRan
+from tests.world.town import Setup, town
 from tests.world.watching import blocks_of, listening, listing, prompt
 from tests.world.world import (
     DONE,
@@ -23,11 +25,14 @@ from tests.world.world import (
     World,
     a_plan,
     approves,
+    audits,
     bash,
     create,
     drafts,
     edit,
     happy,
+    patch,
+    rule,
     serve,
     write,
 )
@@ -154,7 +159,8 @@ def test_a_submodule_is_neither_made_nor_filled_nor_taken_out(tmp_path: Path) ->
 def test_a_repository_made_inside_lands_as_plain_files_or_not_at_all(tmp_path: Path) -> None:
     scene = Scene.of(tmp_path)
     make = "git init -q sub && cd sub && echo x=1 > f.py && git add f.py && git -c user.name=a -c user.email=a@b commit -qm x"
-    said = scene.play([FIX, PROOF, bash(make), bash("git config --file .git/config core.fsmonitor /tmp/evil; echo kept: $?")])
+    steps = [FIX, PROOF, bash(make), bash("git config --file .git/config core.fsmonitor /tmp/evil; echo kept: $?")]
+    said = scene.play(steps, plan=a_plan("calc.py", "sub"))
     assert said.code == 0, said.out
     tree = scene.world.git("ls-tree", "-r", str(said.result["branch"])).splitlines()
     assert all(line.startswith("100644 blob") for line in tree)
@@ -265,9 +271,8 @@ OTHER_TEST = create("tests/test_other.py", "def test_other() -> None:\n    asser
 def test_done_is_not_believed_when_the_tests_say_otherwise(tmp_path: Path, tools: Sequence[Json], why: str) -> None:
     """The code is broken, the plan allows what the model touches, the model says all is well, and so does the auditor."""
     scene = Scene.of(tmp_path)
-    said = scene.play(
-        [BREAKS, *tools], plan=a_plan("calc.py", "tests/test_calc.py", "pyproject.toml", "pytest.ini", "conftest.py")
-    )
+    named = ("calc.py", "calc", "tests/test_calc.py", "pyproject.toml", "pytest.ini", "conftest.py")
+    said = scene.play([BREAKS, *tools], plan=a_plan(*named))
     assert said.code == NOT_BELIEVED, said.out
     assert said.result["run_state"] == "DONE_FAILED_REQUIRES_HUMAN_REVIEW"
     assert said.result["checks"]["verdict"] == "fail"
@@ -414,7 +419,7 @@ def test_a_manifest_may_change_and_its_owner_is_asked_first(tmp_path: Path) -> N
     write(traps, {f"{name}.py": trap for name in ("anthropic", "rich", "sitecustomize", "usercustomize", "json", "bot")})
     poison(scene.world, f"touch {marker}")
     manifest = edit("pyproject.toml", 'version = "0.1.0"\n', 'version = "0.1.1"\n')
-    with serve(happy([FIX, PROOF, manifest], DONE)) as vendors:
+    with serve([drafts(a_plan("calc.py", "pyproject.toml")), *happy([FIX, PROOF, manifest], DONE)[1:]]) as vendors:
         env = {"PYTHONPATH": str(traps), "PYTHONSTARTUP": str(traps / "rich.py"), "GIT_DIR": str(traps), "BASH_ENV": str(traps)}
         said = scene.world.run(ISSUE, vendors=vendors, env=env)
     assert said.code == 0, (said.out, said.err)
@@ -448,3 +453,40 @@ def tool_answers(world: World) -> list[str]:
     """What the model heard from its tools."""
     lines = (json.loads(line) for line in (world.folder() / "journal.jsonl").read_text("utf-8").splitlines())
     return [result["text"] for line in lines if line["name"] == "ToolsUsed" for result in line["body"]["results"]]
+
+
+# --- the plan's files -------------------------------------------------------------------------------------------------
+
+NOTES = {**SMALL, "notes.md": "Sums.\n"}
+ASTRAY = bash("echo More. >> notes.md; mkdir -p new; echo x = 1 > new/part.py")
+
+
+def test_what_the_plan_does_not_name_is_put_back_before_anything_is_proved(tmp_path: Path) -> None:
+    world = World.of(tmp_path, NOTES)
+    with serve(happy([FIX, PROOF, ASTRAY], DONE)) as vendors:
+        said = world.run(ISSUE, vendors=vendors)
+    assert said.code == 0, said
+    branch = said.result["branch"]
+    assert world.git("diff", "--name-only", "main", branch).split() == ["calc.py", "tests/test_calc.py"]
+    assert sum(isinstance(record.item, ProofRan) for record in world.records()) == 1
+    told = {finding["place"]: finding["claim"] for finding in said.result["findings"] if finding["rule"] == "scope"}
+    assert told == dict.fromkeys(("new/part.py", "notes.md"), "no task of the plan names this file: it was put back")
+
+
+@pytest.mark.parametrize("setup", ["app", "alone"])
+def test_a_change_that_is_nowhere_in_the_plan_ends_without_a_pull_request(tmp_path: Path, setup: Setup) -> None:
+    made = patch("new/part.py", "+x = 1\n", "create_file")
+    steps = {"anthropic": ASTRAY, "openai": made}
+    again = [rule("# Phase IMPLEMENT", vendor=one, turn=0, tools=[step], repeat=True) for one, step in steps.items()]
+    again += [rule("# Phase IMPLEMENT", turn=1, text=DONE, repeat=True)]
+    with town(tmp_path, setup, files=NOTES, rules=[drafts(), approves(), *again, audits()]) as there:
+        number = there.ask()
+        there.settle()
+        told = there.story(number)
+        assert told.pulls == []
+        assert told.state["standing"] == "over"
+        assert "nothing is left of the change: new/part.py" in told.state["outcome"]
+        assert "no task of the plan names this file" in told.state["outcome"]
+        (status,) = told.status
+        assert "no task of the plan names this file" in status["body"]
+        assert there.hub.errors == []

@@ -385,12 +385,16 @@ def test_an_audit_that_is_no_audit_three_times_ends_the_run(tmp_path: Path) -> N
         ({"json": a_plan() | {"tasks": []}}, "a plan needs at least one task"),
         ({"json": a_plan() | {"criteria": []}}, "at least one acceptance criterion"),
         (
-            {"json": a_plan() | {"tasks": [{"id": "T1", "title": "x", "files": [], "depends_on": ["T1"]}]}},
+            {"json": a_plan() | {"tasks": [{"id": "T1", "title": "x", "files": ["calc.py"], "depends_on": ["T1"]}]}},
             "T1",
+        ),
+        (
+            {"json": a_plan() | {"tasks": [{"id": "T1", "title": "x", "files": [], "depends_on": []}]}},
+            "no task names a file",
         ),
         ({"text": "[" * 8_000}, "the answer is not JSON"),
     ],
-    ids=["words", "no-tasks", "no-criteria", "a-circle", "deep"],
+    ids=["words", "no-tasks", "no-criteria", "a-circle", "no-files", "deep"],
 )
 def test_a_rubbish_plan_ends_the_run(tmp_path: Path, rubbish: dict[str, Any], why: str) -> None:
     told = tell(tmp_path, [rule("# Phase PLAN: draft", **rubbish)])

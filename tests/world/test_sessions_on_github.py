@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.world.test_conversation import IMPORTS, SETUPS
-from tests.world.town import FIXER_BODY, FIXER_TITLE, Setup, Town, town
+from tests.world.test_conversation import SETUPS
+from tests.world.town import FIXER_BODY, FIXER_TITLE, IMPORTS, Setup, Town, town
 from tests.world.world import happy
 
 

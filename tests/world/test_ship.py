@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from bot.core.events import ProofRepeated, ShipRequested
-from tests.world.test_conversation import IMPORTS, SETUPS, only, same
-from tests.world.town import Setup, town
+from tests.world.test_conversation import SETUPS, only, same
+from tests.world.town import IMPORTS, Setup, town
 from tests.world.world import builds, create, drafts, happy
 
 STOP_LOSS = "approval: never\nbudget:\n  multiplier: 0.005\n  thresholds: {hard_cap_factor: 100}\n"

@@ -8,17 +8,20 @@ from __future__ import annotations
 import hmac
 import http.client
 import json
+import re
 import sqlite3
 import uuid
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
+from itertools import product
 from pathlib import Path
 
 import pytest
 
+from bot.core.triggers import VOID
 from bot.demo.hub.people import NotAllowed
-from tests.world.town import BODY, MEMBERS, SECONDS, TITLE, Setup, Town, town
+from tests.world.town import APPROVE, BODY, FIXER_BODY, FIXER_TITLE, IMPORTS, MEMBERS, SECONDS, TITLE, Setup, Town, town
 
 SETUPS: tuple[Setup, ...] = ("app", "alone")
 VAGUE = "Improve it"
@@ -71,6 +74,125 @@ def test_commands_on_an_issue_without_a_session_start_nothing(quiet: Town) -> No
     assert not told.began
 
 
+ROLES, TYPES = ("none", "read", "triage", "write", "maintain", "admin"), ("User", "Bot", "Organization")
+MAY = {(role, "User") for role in ("write", "maintain", "admin")}
+SOME = (("none", "User"), ("read", "User"), ("triage", "User"), ("write", "User"), ("admin", "Bot"), ("admin", "Organization"))
+"""At the other doors the least that may, all below it, and the most that may not."""
+Cell = tuple[str, str]
+
+
+def accounts(there: Town) -> dict[Cell, str]:
+    """A login for every role and type of account."""
+    made = {}
+    for role, kind in product(ROLES, TYPES):
+        login = there.hub.user(f"{role}-{kind.lower()}{'[bot]' if kind == 'Bot' else ''}", kind).login
+        there.hub.member(there.hub.found(there.name), login, None if role == "none" else role)
+        made[role, kind] = login
+    return made
+
+
+def labelled_by(there: Town, login: str) -> int | None:
+    """An issue of ada's that somebody put the label on; None where GitHub itself does not let them."""
+    number = there.ada.open_issue(there.name, VAGUE)
+    with suppress(NotAllowed):
+        there.person(login).label(there.name, number, "ostler")
+        return number
+    return None
+
+
+def commanded_by(there: Town, login: str) -> int:
+    """An issue of ada's on which somebody says that it is to be built."""
+    number = there.ada.open_issue(there.name, VAGUE)
+    there.say(number, "/ostler build", by=login)
+    return number
+
+
+def labelled_by_nobody(there: Town, login: str) -> int:
+    """An issue that has the label, and no event that says who set it."""
+    number = there.person(login).open_issue(there.name, VAGUE)
+    with there.hub.state.lock:
+        there.hub.found(there.name).issues[number].labels.append("ostler")
+    if there.setup == "alone":
+        there.ada.dispatch(there.name, "ostler.yml", inputs={"issue": str(number)})
+    return number
+
+
+@pytest.mark.parametrize("setup", SETUPS)
+def test_of_all_roles_and_accounts_only_people_who_may_write_start_anything(tmp_path: Path, setup: Setup) -> None:
+    """By a label, a form that sets it in their name, a command that needs none, or a label that GitHub tells no event of."""
+    with town(tmp_path, setup) as there:
+        everybody = accounts(there)
+        there.settle()
+        with there.app_down():
+            labelled = {cell: labelled_by(there, login) for cell, login in everybody.items()}
+            some = {cell: everybody[cell] for cell in SOME}
+            forms = {cell: there.hub.issue_from_form(there.name, who, VAGUE, "", ["ostler"]) for cell, who in some.items()}
+            said = {cell: commanded_by(there, who) for cell, who in some.items()}
+            nobody = labelled_by_nobody(there, everybody["admin", "User"])
+            there.hub.wait_idle(len(everybody) * SECONDS)
+        there.settle(len(everybody) * SECONDS)
+        assert {cell[0] for cell, number in labelled.items() if number is None} == {"none", "read"}
+        for asked in (labelled, forms, said):
+            may = MAY & asked.keys()
+            assert {cell for cell, number in asked.items() if number and there.story(number).began} == may
+            assert all(there.story(number).nothing for cell, number in asked.items() if number and cell not in may)
+            for cell in may:
+                expect_refused_once(there, asked[cell] or 0)
+        assert there.story(nobody).nothing
+        assert there.scene.vendors.journal() == []
+        assert there.hub.errors == []
+
+
+@pytest.mark.parametrize("setup", SETUPS)
+def test_of_all_roles_and_accounts_only_people_who_may_write_approve(tmp_path: Path, setup: Setup) -> None:
+    with town(tmp_path, setup, files=IMPORTS, config="approval: always\n") as there:
+        everybody = accounts(there)
+        number = there.ask(FIXER_TITLE, FIXER_BODY)
+        there.settle()
+        waits = there.story(number)
+        for cell, login in everybody.items():
+            if cell not in MAY:
+                there.say(number, f"/ostler approve {there.digest(number)}", by=login)
+        there.settle()
+        told = there.story(number)
+        assert told.state == waits.state
+        assert told.replies == []
+        for cell in sorted(MAY):  # a digest that is none is not passed over where it comes from somebody who may
+            there.say(number, "/ostler approve 00000000", by=everybody[cell])
+        there.settle()
+        told = there.story(number)
+        assert len(told.replies) == len(MAY)
+        assert told.state == waits.state
+        assert there.hub.errors == []
+
+
+@pytest.mark.parametrize("setup", SETUPS)
+def test_an_approval_is_of_exactly_the_plan_that_is_posted(tmp_path: Path, setup: Setup) -> None:
+    """With words behind the digest, after an edit of the issue, and with the digest of the plan before: each gets one line."""
+    with town(tmp_path, setup, files=IMPORTS, config="approval: always\n") as there:
+        number = there.ask(FIXER_TITLE, FIXER_BODY)
+        there.settle()
+        old = there.digest(number)
+        there.say(number, f"/ostler approve {old} please")
+        there.settle()
+        there.ada.edit_issue(there.name, number, body=f"{FIXER_BODY} All of them.")
+        there.say(number, f"/ostler approve {old}")
+        there.settle()
+        there.ada.unlabel(there.name, number, "ostler")
+        there.ada.label(there.name, number, "ostler")
+        there.settle()
+        there.say(number, f"/ostler approve {old}")
+        there.settle()
+        told = there.story(number)
+        (new,) = {found[1] for plan in told.plan if (found := APPROVE.search(plan["body"])) and found[1] != old}
+        lines = [reply["body"].split("\n", 1)[1].strip() for reply in told.replies]
+        wrong = "That is not the digest of the plan that is posted: `/ostler approve {}` approves it."
+        assert lines == [wrong.format(old), VOID, wrong.format(new)]
+        assert told.state_labels == ["ostler:awaiting-approval"]
+        assert told.pulls == []
+        assert there.hub.errors == []
+
+
 # --- what was asked for -----------------------------------------------------------------------------------------------
 
 
@@ -96,6 +218,41 @@ def test_what_was_changed_after_the_label_is_not_what_was_asked_for(quiet: Town)
     told = quiet.story(stopped)
     assert told.state_labels == ["ostler:stop"]
     assert not told.began
+
+
+CAPS = "sessions_per_day: {person: 2, issue: 1, repository: 3}\n"
+
+
+@pytest.mark.parametrize("setup", SETUPS)
+def test_a_label_over_a_cap_begins_nothing_and_says_so_in_a_line(tmp_path: Path, setup: Setup) -> None:
+    """What may not ask, and what was refused, uses up nothing."""
+    with town(tmp_path, setup, config=CAPS) as there:
+        by_tess, first = there.ask(VAGUE, "", by="tess"), there.ask(VAGUE, "")
+        there.settle()
+        there.ada.unlabel(there.name, first, "ostler")
+        there.ada.label(there.name, first, "ostler")
+        second, third = there.ask(VAGUE, ""), there.ask(VAGUE, "")
+        bobs, another = there.ask(VAGUE, "", by="bob"), there.ada.open_issue(there.name, VAGUE)
+        there.say(another, "/ostler build", by="bob")
+        there.settle()
+        assert there.story(by_tess).nothing
+        for number in (second, bobs):
+            expect_refused_once(there, number)
+        for number, name, one in (
+            (first, "issue", "one issue 1"),
+            (third, "person", "one person 2"),
+            (another, "repository", ""),
+        ):
+            told = there.story(number)
+            assert told.began == (number == first)
+            assert len(told.branches) == int(number == first)
+            assert ("ostler" in told.labels) == (number != another)
+            (said,) = told.replies
+            assert f"for {one}" in said["body"]
+            assert f"`sessions_per_day.{name}` in .github/ostler.yml" in said["body"]
+            assert re.search(r"From \d{4}-\d\d-\d\d 00:00 UTC on", said["body"])
+        assert there.scene.vendors.journal() == []
+        assert there.hub.errors == []
 
 
 # --- by which delivery ------------------------------------------------------------------------------------------------

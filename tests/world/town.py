@@ -33,20 +33,22 @@ from bot.demo.hub import Hub
 from bot.demo.hub.people import Person
 from bot.demo.stage import Scene, stage
 from bot.store.journal import Record, read_records
-from tests.world.world import SMALL, UNPLUGGED, git, happy, write
+from tests.world.world import CODE, SMALL, UNPLUGGED, git, happy, write
 
 Setup = Literal["app", "alone"]
 Json = dict[str, Any]
 
 MEMBERS: Mapping[str, str] = {"ada": "admin", "bob": "write", "tess": "triage", "rita": "read"}
 TITLE, BODY = "add() returns the difference", "add(2, 3) should be 5 and is -1"
+IMPORTS = {**SMALL, "calc.py": CODE.replace('"""Sums."""\n', '"""Sums."""\n\nimport os\n')}
+"""A repository that a deterministic fixer has something to do in, asked by these words."""
 FIXER_TITLE, FIXER_BODY = "Remove unused imports", "Remove unused imports from the Python files."
 SECONDS = 180.0
 PAUSE = 0.1
 """Seconds between two looks at the App."""
 
 _MARK = re.compile(r"<!-- ostler:([a-z]+)\S* (\S+) -->")
-_APPROVE = re.compile(r"/ostler approve ([0-9a-f]{8,64})")
+APPROVE = re.compile(r"/ostler approve ([0-9a-f]{8,64})")
 _BUSY = "select count(*) from sessions where lane in ('new', 'queued', 'dispatching', 'running') or shown < seq"
 _WAITING = "select count(*) from deliveries where status = 'pending'"
 
@@ -191,7 +193,7 @@ class Town:
     def digest(self, number: int) -> str:
         """The digest that the posted plan asks to be approved by."""
         (plan,) = self.story(number).plan
-        found = _APPROVE.search(plan["body"])
+        found = APPROVE.search(plan["body"])
         assert found, plan["body"]
         return found[1]
 

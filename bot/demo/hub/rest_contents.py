@@ -9,7 +9,7 @@ from bot.demo.hub import shapes
 from bot.demo.hub.git import Entry
 from bot.demo.hub.hub import Hub
 from bot.demo.hub.refusals import Refusal, not_found
-from bot.demo.hub.rest_git import unsigned
+from bot.demo.hub.rest_git import verification
 from bot.demo.hub.rest_pulls import commit_shape, file_shape
 from bot.demo.hub.routing import PAGED, Answer, Call, Page, Route
 
@@ -82,7 +82,7 @@ def get_commit(call: Call) -> dict[str, Any]:
     files = bare.diff(found.parents[0] if found.parents else bare.write_tree([]), found.sha)
     added, removed = sum(one.additions for one in files), sum(one.deletions for one in files)
     shape = commit_shape(call, found)
-    shape["commit"]["verification"] = unsigned()
+    shape["commit"]["verification"] = verification(call.repository, found.sha)
     return shape | {
         "stats": {"total": added + removed, "additions": added, "deletions": removed},
         "files": [file_shape(call, one, found.sha) for one in files],

@@ -50,6 +50,8 @@ def create(call: Call) -> Answer:
     for name, sha in (("head", head), ("base", base)):
         if sha is None:
             raise invalid("PullRequest", name)
+    if body.get("draft", False) and not home.drafts:
+        raise Refusal(422, "Draft pull requests are not supported in this repository.")
     title = issues.good_title(body["title"], "PullRequest")
     text = issues.good_body(body.get("body"), "PullRequest")
     _judge_new(call, bare, branch, head or "", base or "")

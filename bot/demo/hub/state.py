@@ -246,6 +246,8 @@ class Repository:
     environments: dict[str, Environment] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
+    drafts: bool = True  # GitHub's plans without a price have none in private repositories
+    signed: dict[str, datetime] = field(default_factory=dict)  # commits that GitHub signed, and when
 
     @property
     def full_name(self) -> str:
