@@ -17,6 +17,8 @@ import hypothesis
 import pytest
 import sqlalchemy as sa
 
+from tests.sampling import leave_out
+
 # A busy machine is slow, and no test is about how fast it is.
 hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("untimed")
@@ -47,6 +49,11 @@ def pytest_configure() -> None:
 
 def pytest_unconfigure() -> None:
     _patch.undo()
+
+
+@pytest.hookimpl(tryfirst=True)  # before words of the command line take tests out, so that they don't change the sample
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    leave_out(items, {Path(name.partition("::")[0]).resolve() for name in config.args if ".py" in name})
 
 
 def _guarded(original: Callable[..., Any], position: int) -> Callable[..., Any]:

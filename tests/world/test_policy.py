@@ -32,6 +32,8 @@ from tests.world.world import (
     write,
 )
 
+pytestmark = pytest.mark.sampled(4)
+
 BREAKS = edit("calc.py", "    return left - right\n", "    return left * right + 1\n")
 """Fails the one test there is."""
 POLICY, NOT_BELIEVED = 4, 2

@@ -10,6 +10,8 @@ import pytest
 from tests.world.test_conversation import IMPORTS, SETUPS
 from tests.world.town import FIXER_BODY, FIXER_TITLE, Setup, Town, town
 
+pytestmark = pytest.mark.sampled(4)
+
 
 def said(there: Town, number: int, text: str) -> str:
     """The answer to a command of ada's."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
 from bot.core.events import ToolsUsed
 from tests.world.world import (
     DONE,
@@ -23,6 +25,8 @@ from tests.world.world import (
     run_checks,
     serve,
 )
+
+pytestmark = pytest.mark.sampled(4)
 
 SOURCES: Mapping[str, str] = {
     **SMALL,

@@ -20,6 +20,8 @@ import pytest
 from bot.demo.hub.people import NotAllowed
 from tests.world.town import BODY, MEMBERS, SECONDS, TITLE, Setup, Town, town
 
+pytestmark = pytest.mark.sampled(4)
+
 SETUPS: tuple[Setup, ...] = ("app", "alone")
 VAGUE = "Improve it"
 """Too little to plan: a session that starts and is over before a model is asked, and so the cheapest."""
