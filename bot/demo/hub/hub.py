@@ -62,7 +62,7 @@ def real_time() -> datetime:
 
 @cache
 def _app_key(number: int) -> rsa.RSAPrivateKey:
-    """The key of a hub's first App, its second one and so on: made once for the process, for that takes longer than requests do."""
+    """The key of a hub's first App, its second one and so on: made once for the process, as it takes longer than requests."""
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
