@@ -15,7 +15,6 @@ from typing import Any
 
 import hypothesis
 import pytest
-import sqlalchemy as sa
 
 from tests.sampling import leave_out
 
@@ -129,6 +128,8 @@ def postgres() -> Iterator[str]:
 @pytest.fixture
 def on_postgres(postgres: str) -> str:
     """The address of an empty database of a real Postgres."""
+    import sqlalchemy as sa
+
     whole, name = sa.make_url(postgres), f"test_{next(_numbers)}"
     engine = sa.create_engine(whole.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
