@@ -25,7 +25,7 @@ from tests.world.world import (
     serve,
 )
 
-pytestmark = pytest.mark.sampled(4)
+pytestmark = pytest.mark.sampled(6)
 
 NEWER = """import pathlib
 

@@ -30,7 +30,7 @@ from tests.world.world import (
     serve,
 )
 
-pytestmark = pytest.mark.sampled(4)
+pytestmark = pytest.mark.sampled(6)
 
 LINTED: Mapping[str, str | bytes] = {
     **SMALL,

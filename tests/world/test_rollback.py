@@ -9,7 +9,7 @@ import pytest
 
 from tests.world.world import CODE, ISSUE, World, happy, serve
 
-pytestmark = pytest.mark.sampled(4)
+pytestmark = pytest.mark.sampled(6)
 
 SUM = "    return left + right"
 

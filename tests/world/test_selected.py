@@ -26,7 +26,7 @@ from tests.world.world import (
     serve,
 )
 
-pytestmark = pytest.mark.sampled(4)
+pytestmark = pytest.mark.sampled(6)
 
 SOURCES: Mapping[str, str] = {
     **SMALL,

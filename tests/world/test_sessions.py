@@ -16,7 +16,7 @@ import pytest
 from tests.house.tree import ROOT
 from tests.world.world import ISSUE, SMALL, World, happy, rule, serve
 
-pytestmark = pytest.mark.sampled(4)
+pytestmark = pytest.mark.sampled(6)
 
 KILLER = Path(__file__).with_name("killer.py")
 PAUSED_CAP = "0.01"
