@@ -128,7 +128,7 @@ def postgres() -> Iterator[str]:
 @pytest.fixture
 def on_postgres(postgres: str) -> str:
     """The address of an empty database of a real Postgres."""
-    import sqlalchemy as sa
+    import sqlalchemy as sa  # here, as it takes a third of a second that most tests do not need
 
     whole, name = sa.make_url(postgres), f"test_{next(_numbers)}"
     engine = sa.create_engine(whole.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")

@@ -25,7 +25,7 @@ whole = pytest.mark.skipif(not MATRIX, reason="takes an hour: MATRIX=1 runs it")
 def chosen(names: Sequence[str], of: int, tree: str, first: Collection[str] = ()) -> set[str]:
     """One in `of` of these names, for this tree. A remainder counts by chance: of three names, one in four, there is one for
     three trees of four. Names in `first` come first, and with them it counts as a whole one."""
-    spare = of - 1 if first else _rank(tree, names[0]) % of
+    spare = of - 1 if first else _rank(tree, min(names)) % of
     ranked = sorted(names, key=lambda name: (name not in first, _rank(tree, name)))
     return set(ranked[: (len(names) + spare) // of])
 
@@ -42,21 +42,18 @@ def _git(*args: str) -> str:
 
 def leave_out(items: Sequence[pytest.Item], named: Collection[Path]) -> None:
     """Mark as skipped what is not in the sample and in no file that is `named`."""
-    groups: defaultdict[tuple[Path, int], dict[str, pytest.Item]] = defaultdict(dict)
+    if MATRIX:
+        return
+    groups: defaultdict[tuple[Path, int], dict[str, tuple[pytest.Item, set[str]]]] = defaultdict(dict)
     for item in items:
         mark = item.get_closest_marker("sampled")
         if mark and item.path not in named and whole.mark not in item.own_markers:
-            groups[item.path, mark.args[0]][item.nodeid] = item
-    if MATRIX or not groups:
-        return
-    tree, changed = _git("rev-parse", "HEAD^{tree}"), set(_git("diff", "--name-only", "HEAD^").splitlines())
+            of, *files = mark.args
+            groups[item.path, of][item.nodeid] = item, set(files)
+    if groups:
+        tree, changed = _git("rev-parse", "HEAD^{tree}").strip(), set(_git("diff", "--name-only", "HEAD^").splitlines())
     for (_, of), group in groups.items():
-        first = [name for name, item in group.items() if changed & set(_files(item))]
-        for name in group.keys() - chosen(list(group), of, tree, first):
-            reason = f"not in this commit's sample of one in {of}: MATRIX=1 or its file's name runs it"
-            group[name].add_marker(pytest.mark.skip(reason=reason))
-
-
-def _files(item: pytest.Item) -> Sequence[str]:
-    mark = item.get_closest_marker("sampled")
-    return mark.args[1:] if mark else ()
+        kept = chosen(list(group), of, tree, {name for name, (_, files) in group.items() if files & changed})
+        reason = f"not in the sample of one in {of} of the tree {tree[:8] or 'unknown'}: MATRIX=1 or its file's name runs it"
+        for name in group.keys() - kept:
+            group[name][0].add_marker(pytest.mark.skip(reason=reason))
