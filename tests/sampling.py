@@ -1,7 +1,7 @@
 """Which of the dearest tests run where all are asked for: a sample, another one after every commit.
 
 Tests that tell a whole session cost seconds of processor time each, and together most of an hour. They are marked
-`sampled(OF, *FILES)`: of the tests of a file with the same `OF`, one in `OF` runs, and the others are skipped with the reason.
+`sampled(*FILES, of=OF)`: of the tests of a file with the same `of`, one in `of` runs, and the others are skipped with the reason.
 They are ranked by the digest of their name and of the tree of `HEAD`, so a commit has one sample on all machines, and each test
 has its turn. Those whose `FILES` differ from the commit before come first. MATRIX=1 runs all, as does naming their file.
 """
@@ -18,6 +18,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+OF = 8
+"""With it all tests take less than 15 minutes on two cores."""
 MATRIX = bool(os.environ.get("MATRIX"))
 whole = pytest.mark.skipif(not MATRIX, reason="takes an hour: MATRIX=1 runs it")
 
@@ -48,12 +50,12 @@ def leave_out(items: Sequence[pytest.Item], named: Collection[Path]) -> None:
     for item in items:
         mark = item.get_closest_marker("sampled")
         if mark and item.path not in named and whole.mark not in item.own_markers:
-            of, *files = mark.args
-            groups[item.path, of][item.nodeid] = item, set(files)
+            groups[item.path, mark.kwargs.get("of", OF)][item.nodeid] = item, set(mark.args)
     if groups:
         tree, changed = _git("rev-parse", "HEAD^{tree}").strip(), set(_git("diff", "--name-only", "HEAD^").splitlines())
     for (_, of), group in groups.items():
-        kept = chosen(list(group), of, tree, {name for name, (_, files) in group.items() if files & changed})
+        first = {name for name, (_, files) in group.items() if files & changed}
+        kept = chosen(list(group), of, tree, first)
         reason = f"not in the sample of one in {of} of the tree {tree[:8] or 'unknown'}: MATRIX=1 or its file's name runs it"
         for name in group.keys() - kept:
             group[name][0].add_marker(pytest.mark.skip(reason=reason))

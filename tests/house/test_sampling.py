@@ -39,7 +39,7 @@ def test_what_changed_comes_first(data: st.DataObject, names: list[str], of: int
 
 FILE = """import pytest
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(of=4)
 @pytest.mark.parametrize("number", range(8))
 def test_dear(number): pass
 

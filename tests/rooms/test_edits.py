@@ -46,7 +46,7 @@ def _judge(case: Case, done: Applied | Rejected) -> str:
     return "ok" if case.wanted is not None and solid(done.text) == solid(case.wanted) else "WRONG"
 
 
-@pytest.mark.sampled(4, *LADDER)
+@pytest.mark.sampled(*LADDER)
 def test_damaged_blocks_are_mended_or_rejected_but_hardly_ever_misapplied() -> None:
     """Evidence 2.4, on other files than the bench: 11 kinds of damage, at most 0.5 % silently wrong in each."""
     table = {

@@ -76,7 +76,7 @@ def storm(url: str, bodies: list[bytes], also: Sequence[Callable[[], object]], c
         assert [step.exception() for step in others] == [None] * len(others)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(of=3)
 @pytest.mark.parametrize("seed", range(3))
 def test_a_storm_of_copies_starts_each_session_once(app: App, seed: int) -> None:
     issues = [labelled(app) for _ in range(3)]

@@ -22,7 +22,7 @@ from bot.demo.hub import Hub, serve
 from bot.github.manifest import PERMISSIONS
 from tests.world.world import ostler
 
-pytestmark = pytest.mark.sampled(6)
+pytestmark = pytest.mark.sampled
 
 SHOP = "ada/shop"
 SECONDS = 60

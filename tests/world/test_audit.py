@@ -32,7 +32,7 @@ from tests.world.world import (
     serve,
 )
 
-pytestmark = pytest.mark.sampled(6)
+pytestmark = pytest.mark.sampled
 
 RISKY = f"{ISSUE}\n\nThe security of our tokens depends on it."
 SAYS = edit("calc.py", '    """The sum."""\n', '    """The sum, in either order."""\n')

@@ -33,7 +33,7 @@ from tests.world.world import (
     write,
 )
 
-pytestmark = pytest.mark.sampled(6)
+pytestmark = pytest.mark.sampled
 
 USAGE, ENVIRONMENT = 1, 5
 UNUSED = "Remove unused imports"

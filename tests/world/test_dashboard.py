@@ -8,7 +8,7 @@ import pytest
 
 from tests.world.town import FIXER_BODY, FIXER_TITLE, Town, town
 
-pytestmark = pytest.mark.sampled(6)
+pytestmark = pytest.mark.sampled
 
 FILES = {"a.py": "import os\n\nA = 1\n", "pyproject.toml": "[tool.ruff]\n"}
 

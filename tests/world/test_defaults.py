@@ -11,7 +11,7 @@ from bot.core.events import RunRequested
 from bot.github.manifest import PERMISSIONS
 from tests.world.town import Setup, Town, town
 
-pytestmark = pytest.mark.sampled(6)
+pytestmark = pytest.mark.sampled
 
 ASKS = "approval: always\n"
 CALLER = ".github/workflows/ostler.yml"

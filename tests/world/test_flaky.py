@@ -25,7 +25,7 @@ from tests.world.world import (
     serve,
 )
 
-pytestmark = pytest.mark.sampled(6)
+pytestmark = pytest.mark.sampled
 
 NEWER = """import pathlib
 

@@ -14,7 +14,7 @@ from tests.world.test_conversation import IMPORTS, SETUPS, same
 from tests.world.town import FIXER_BODY, FIXER_TITLE, Setup, Town, town
 from tests.world.world import happy
 
-pytestmark = pytest.mark.sampled(6)
+pytestmark = pytest.mark.sampled
 
 both = pytest.mark.parametrize("setup", SETUPS)
 

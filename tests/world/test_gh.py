@@ -28,7 +28,7 @@ from cryptography.x509.oid import NameOID
 
 from tests.world.town import TITLE, Town, town
 
-pytestmark = pytest.mark.sampled(6)
+pytestmark = pytest.mark.sampled
 
 needs_gh = pytest.mark.skipif(shutil.which("gh") is None, reason="GitHub's command line gh is not installed: Debian's package gh")
 GONE = ("connection", "host", "accept-encoding", "transfer-encoding", "content-length")

@@ -16,7 +16,7 @@ from tests.world.test_kill_jobs import PLAIN
 from tests.world.town import FIXER_BODY, FIXER_TITLE, town
 from tests.world.trouble import one_of_each
 
-pytestmark = pytest.mark.sampled(6)
+pytestmark = pytest.mark.sampled
 
 PARTS = 6
 """All statements at once would take longer than one test may."""

@@ -41,7 +41,7 @@ from tests.world.world import (
     serve,
 )
 
-pytestmark = pytest.mark.sampled(6)
+pytestmark = pytest.mark.sampled
 
 KILLER = Path(__file__).with_name("killer.py")
 STRIDE = 6
@@ -136,7 +136,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, int]:
     return tree_of(world, said), len(world.records())
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(of=6)
 @pytest.mark.parametrize("offset", range(STRIDE))
 @pytest.mark.parametrize("modes", [("after",), ("before", "torn")], ids=["after", "before"])
 def test_killed_at_every_record_it_ends_the_same(

@@ -30,7 +30,7 @@ from tests.world.trouble import (
 )  # fmt: skip
 from tests.world.world import SMALL, happy
 
-pytestmark = pytest.mark.sampled(6)
+pytestmark = pytest.mark.sampled
 
 SETUPS: tuple[Setup, Setup] = ("alone", "app")
 PLAIN = {"calc.py": "import os\n\n\nX = 1\n", "pyproject.toml": '[project]\nname = "calc"\nversion = "0.1.0"\n'}

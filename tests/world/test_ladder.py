@@ -30,7 +30,7 @@ from tests.world.world import (
     serve,
 )
 
-pytestmark = pytest.mark.sampled(6)
+pytestmark = pytest.mark.sampled
 
 LINTED: Mapping[str, str | bytes] = {
     **SMALL,

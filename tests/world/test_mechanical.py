@@ -12,7 +12,7 @@ import pytest
 
 from tests.world.world import ISSUE, SMALL, Said, World, git
 
-pytestmark = pytest.mark.sampled(6)
+pytestmark = pytest.mark.sampled
 
 CONFIG = """[project]
 name = "calc"

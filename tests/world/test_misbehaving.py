@@ -13,7 +13,7 @@ from tests.world.test_policy import NOT_BELIEVED, SESSIONS, Scene
 from tests.world.watching import listing
 from tests.world.world import DONE, World, a_plan, approves, audits, builds, drafts, edit, serve
 
-pytestmark = pytest.mark.sampled(6)
+pytestmark = pytest.mark.sampled
 
 SOURCES = {
     "Makefile": "test:\n\t@sh check.test.sh\n",

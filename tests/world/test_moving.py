@@ -33,7 +33,7 @@ from tests.world.world import (
     serve,
 )
 
-pytestmark = pytest.mark.sampled(6)
+pytestmark = pytest.mark.sampled
 
 ASKS: Mapping[str, str | bytes] = {**SMALL, ".github/ostler.yml": "approval: always\n"}
 MENDED = CODE.replace("left - right", "left + right")

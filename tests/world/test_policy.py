@@ -32,7 +32,7 @@ from tests.world.world import (
     write,
 )
 
-pytestmark = pytest.mark.sampled(6)
+pytestmark = pytest.mark.sampled
 
 BREAKS = edit("calc.py", "    return left - right\n", "    return left * right + 1\n")
 """Fails the one test there is."""

@@ -24,7 +24,7 @@ from tests.sampling import whole
 from tests.world.test_kill_jobs import PLAIN
 from tests.world.town import FIXER_BODY, FIXER_TITLE, MEMBERS, Town, town
 
-pytestmark = pytest.mark.sampled(6)
+pytestmark = pytest.mark.sampled
 
 TOKEN = "a-token-for-the-queue-of-one-stand-in-only"
 TWO = "approval: always\nqueue: {per_repository: 2}\n"

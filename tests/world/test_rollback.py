@@ -9,7 +9,7 @@ import pytest
 
 from tests.world.world import CODE, ISSUE, World, happy, serve
 
-pytestmark = pytest.mark.sampled(6)
+pytestmark = pytest.mark.sampled
 
 SUM = "    return left + right"
 

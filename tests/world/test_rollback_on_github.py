@@ -10,7 +10,7 @@ import pytest
 from tests.world.test_conversation import IMPORTS, SETUPS
 from tests.world.town import FIXER_BODY, FIXER_TITLE, Setup, Town, town
 
-pytestmark = pytest.mark.sampled(6)
+pytestmark = pytest.mark.sampled
 
 
 def said(there: Town, number: int, text: str) -> str:

@@ -42,7 +42,7 @@ from tests.world.world import (
     view,
 )
 
-pytestmark = pytest.mark.sampled(6)
+pytestmark = pytest.mark.sampled
 
 KEYS = {
     "session", "run_state", "outcome", "branch", "base_sha", "head_sha", "changeset_digest", "plan_digest", "cost_usd", "tokens",

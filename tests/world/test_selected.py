@@ -26,7 +26,7 @@ from tests.world.world import (
     serve,
 )
 
-pytestmark = pytest.mark.sampled(6)
+pytestmark = pytest.mark.sampled
 
 SOURCES: Mapping[str, str] = {
     **SMALL,

@@ -19,7 +19,7 @@ from bot.store.database import Database
 from tests.world.test_money import bill
 from tests.world.town import Json, Town, town
 
-pytestmark = pytest.mark.sampled(6)
+pytestmark = pytest.mark.sampled
 
 TOKEN = "a-token-for-the-figures-of-one-stand-in-only"
 SWEEPS = {"OSTLER_SWEEP_MINUTES": "0.02"}

@@ -11,7 +11,7 @@ from tests.world.test_ladder import tell
 from tests.world.test_run import ONE_HAND, is_done
 from tests.world.world import DONE, FIX, ISSUE, PROOF, SMALL, World, approves, audits, builds, drafts, edit, framing, happy, serve
 
-pytestmark = pytest.mark.sampled(6)
+pytestmark = pytest.mark.sampled
 
 OWN = """
 approval: never

@@ -20,7 +20,7 @@ import pytest
 from bot.demo.hub.people import NotAllowed
 from tests.world.town import BODY, MEMBERS, SECONDS, TITLE, Setup, Town, town
 
-pytestmark = pytest.mark.sampled(6)
+pytestmark = pytest.mark.sampled
 
 SETUPS: tuple[Setup, ...] = ("app", "alone")
 VAGUE = "Improve it"
