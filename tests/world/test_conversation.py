@@ -19,6 +19,8 @@ from bot.demo.hub.people import NotAllowed
 from tests.world.town import FIXER_BODY, FIXER_TITLE, Setup, Town, town
 from tests.world.world import CODE, SMALL, approves, drafts, git, rule
 
+pytestmark = pytest.mark.sampled(of=4)
+
 SETUPS: tuple[Setup, ...] = ("app", "alone")
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 IMPORTS = {**SMALL, "calc.py": CODE.replace('"""Sums."""\n', '"""Sums."""\n\nimport os\n')}
