@@ -19,7 +19,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 OF = 8
-"""With it all tests take less than 15 minutes on two cores."""
+"""For less than 15 minutes on two cores, gates included."""
 MATRIX = bool(os.environ.get("MATRIX"))
 whole = pytest.mark.skipif(not MATRIX, reason="takes an hour: MATRIX=1 runs it")
 
