@@ -3,6 +3,7 @@
 #   make demo [ARGS=--keep]      the main job, with no key and no network
 #   make test                    lint, types, contracts, tests: the line that CI runs
 #   make lint | pytest           its two halves; make pytest ARGS="-k budget"
+#   make matrix                  every test: of the dearest, make test runs a sample; takes hours
 #   make bench [BENCH=..] [QUICK=1]
 #   make docs | lock | clean
 
@@ -35,7 +36,7 @@ SOURCES := bot tests $(wildcard bench)
 WORKFLOWS = $(wildcard .github/workflows/*.yml .github/workflows/*.yaml)
 EXAMPLES = $(wildcard docs/workflows/*.yml)
 
-.PHONY: help demo test bench lint docs lock clean pytest venv
+.PHONY: help demo test bench lint docs lock clean pytest matrix venv
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -91,6 +92,10 @@ pytest: export EXPRESSIONS_NODE := $(CURDIR)/.cache/node
 pytest: export NODE_PACKAGES := $(CURDIR)/.cache/node-packages
 pytest: $(DEV) node-tools node-packages
 	@$(BIN)/python -m pytest -n 4 --dist worksteal $(ARGS)
+
+# tests/sampling.py says what the sample is.
+matrix: export MATRIX := 1
+matrix: pytest
 
 clean:
 	rm -rf .venv .lock-venv .cache .hypothesis build dist

@@ -16,7 +16,8 @@ from typing import Any
 
 import hypothesis
 import pytest
-import sqlalchemy as sa
+
+from tests.sampling import leave_out
 
 # A busy machine is slow, and no test is about how fast it is.
 hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -50,6 +51,11 @@ def pytest_configure() -> None:
 
 def pytest_unconfigure() -> None:
     _patch.undo()
+
+
+@pytest.hookimpl(tryfirst=True)  # before words of the command line take tests out, so that they don't change the sample
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    leave_out(items, {Path(name.partition("::")[0]).resolve() for name in config.args if ".py" in name})
 
 
 def _guarded(original: Callable[..., Any], position: int) -> Callable[..., Any]:
@@ -125,6 +131,8 @@ def postgres() -> Iterator[str]:
 @pytest.fixture
 def on_postgres(postgres: str) -> str:
     """The address of an empty database of a real Postgres."""
+    import sqlalchemy as sa  # here, as it takes a third of a second that most tests do not need
+
     whole, name = sa.make_url(postgres), f"test_{next(_numbers)}"
     engine = sa.create_engine(whole.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:

@@ -9,10 +9,12 @@ own retries would send a comment four times.
 
 from __future__ import annotations
 
+import ssl
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from functools import cache, lru_cache
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote, urljoin, urlsplit
@@ -79,6 +81,7 @@ class Client:
             trust_env=False,
             follow_redirects=False,
             auto_retry=False,
+            ssl_verify=_certificates(tls=self.api_url.startswith("https:")),
             http_cache=True,
             cache_strategy=cached,
         )
@@ -371,15 +374,24 @@ def _checked_name(repository: str) -> str:
     return repository
 
 
-def _checked_key(private_key: str) -> str:
+@cache
+def _certificates(*, tls: bool) -> ssl.SSLContext:
+    """What servers are believed by, for all clients of the process. On this machine, without TLS, nothing has to be loaded."""
+    import httpx  # noqa: PLC0415 - loaded by githubkit anyway
+
+    return httpx.create_ssl_context(trust_env=False) if tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+@lru_cache(maxsize=8)
+def _checked_key(private_key: str) -> Any:
+    """The key itself, which signs like its text does: reading it takes 40 ms, and githubkit would again for every token."""
     from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415 - only the App has a key
     from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415 - as above
 
     try:
-        load_pem_private_key(private_key.encode(), None)
+        return load_pem_private_key(private_key.encode(), None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise SetupError("the App's private key is not a PEM key without a password; download it from GitHub again") from None
-    return private_key
 
 
 def _plain(value: Any) -> str:

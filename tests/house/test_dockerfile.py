@@ -116,6 +116,7 @@ def quick() -> dict[str, str]:
     return environment
 
 
+@pytest.mark.sampled("Dockerfile", "pyproject.toml", "requirements.lock")
 def test_the_build_stage_works_in_an_empty_folder(quick: dict[str, str], tmp_path: Path) -> None:
     source, home = tmp_path / "src", tmp_path / "opt"
     source.mkdir()

@@ -24,6 +24,7 @@ from pydantic import SecretStr
 
 from bot.core.session import SessionState
 from bot.core.settling import Report
+from bot.demo.hub.webhooks import plain
 from bot.github import oidc
 from bot.github.client import Client
 from bot.store.database import Database
@@ -82,11 +83,11 @@ class App:
     facts: list[Fact]
 
     def post(self, path: str, content: bytes, headers: Any) -> httpx.Response:
-        with httpx.Client(trust_env=False, timeout=20) as client:
+        with httpx.Client(trust_env=False, verify=plain(), timeout=20) as client:
             return client.post(self.url + path, content=content, headers=headers)
 
     def get(self, path: str) -> httpx.Response:
-        with httpx.Client(trust_env=False, timeout=20) as client:
+        with httpx.Client(trust_env=False, verify=plain(), timeout=20) as client:
             return client.get(self.url + path)
 
     def deliver(self, content: bytes, *, secret: str = SECRET, event: str = "issues", guid: str = "g-1") -> httpx.Response:

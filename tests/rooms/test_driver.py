@@ -125,6 +125,7 @@ INTERESTING = (24, 48, 81, 107)
 """Seeds whose runs are long, differ in how they end, and hold retries, tools, failed calls and up to three attempts."""
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("seed", INTERESTING)
 class TestKilledAnywhere:
     def test_a_run_cut_between_two_records_ends_the_same(self, path: Path, seed: int) -> None:

@@ -30,6 +30,7 @@ SOURCES = [
     Source(f"{m.__name__}.py", Path(m.__file__ or "").read_text()) for m in (bdb, cmd, csv, glob, json.decoder, shlex, textwrap)
 ]
 TRIALS, SEED = 220, 20261123
+LADDER = tuple(f"bot/workspace/{name}.py" for name in ("edits", "fuzzy", "levels", "patches", "splice"))
 
 
 def _both_ways(case: Case) -> list[Applied | Rejected]:
@@ -45,6 +46,7 @@ def _judge(case: Case, done: Applied | Rejected) -> str:
     return "ok" if case.wanted is not None and solid(done.text) == solid(case.wanted) else "WRONG"
 
 
+@pytest.mark.sampled(*LADDER)
 def test_damaged_blocks_are_mended_or_rejected_but_hardly_ever_misapplied() -> None:
     """Evidence 2.4, on other files than the bench: 11 kinds of damage, at most 0.5 % silently wrong in each."""
     table = {

@@ -178,6 +178,7 @@ class TestAppend:
 
 
 class TestDamage:
+    @pytest.mark.sampled("bot/store/journal.py")
     def test_every_edit_of_one_byte_is_refused_and_its_line_named(self, path: Path) -> None:
         """Also one that JSON would read as the same value. Only the last line's end is another matter: that is a torn line."""
         written(path)

@@ -18,7 +18,11 @@ from bot.workspace.toolchains.node import NodeToolchain
 from tests.node_packages.there import FOLDER, installed_in, needs_packages
 from tests.rooms.trees import names, put
 
-pytestmark = needs_packages
+OURS = tuple(
+    f"bot/workspace/toolchains/{name}.py"
+    for name in ("node", "node_checks", "node_profile", "node_runtime", "inside_node", "jestjson")
+)
+pytestmark = [needs_packages, pytest.mark.sampled(*OURS, of=4)]
 NOWHERE = Path("/work/checkout")
 AROUND = Surroundings(env={"PATH": os.environ.get("PATH", "")})
 

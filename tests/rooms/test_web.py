@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from bot.core.budget_report import Spending
 from bot.core.errors import SetupError
 from bot.core.settling import PhaseLine
+from bot.demo.hub.webhooks import plain
 from bot.github.webhook import parse
 from bot.telemetry import Delivered, Fact, Log, Metrics, Telemetry, Trouble
 from bot.web import intake
@@ -62,7 +63,7 @@ class TestFigures:
         return app
 
     def ask(self, app: App, path: str, token: str | None = TOKEN) -> httpx.Response:
-        with httpx.Client(trust_env=False, timeout=20) as client:
+        with httpx.Client(trust_env=False, verify=plain(), timeout=20) as client:
             return client.get(app.url + path, headers={"authorization": f"Bearer {token}"} if token else {})
 
     def settle(self, app: App, **changes: Any) -> None:
@@ -80,7 +81,7 @@ class TestFigures:
         assert self.ask(app, path).status_code == 200
 
     def latin(self, app: App, path: str) -> httpx.Response:
-        with httpx.Client(trust_env=False, timeout=20) as client:
+        with httpx.Client(trust_env=False, verify=plain(), timeout=20) as client:
             return client.get(app.url + path, headers=[(b"authorization", "Bearer ü".encode("latin-1"))])
 
     @pytest.mark.parametrize("path", PATHS)
@@ -197,7 +198,7 @@ class TestWebhook:
             for _ in range(60):
                 yield b" " * 100_000
 
-        with httpx.Client(trust_env=False, timeout=20) as client:
+        with httpx.Client(trust_env=False, verify=plain(), timeout=20) as client:
             try:
                 status = client.post(f"{app.url}/webhook/github", content=chunks(), headers=headers(b"")).status_code
             except httpx.TransportError:  # the App hung up while we still sent

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from bot.core.queue import LEASE_SECONDS, MAX_RENEWALS, Priority
 from bot.core.session import SessionState
+from bot.demo.hub.webhooks import plain
 from bot.store.runs import Row, lane_of
 from bot.telemetry import Trouble
 from tests.rooms.app_here import SESSION, App, row, running
@@ -32,7 +33,7 @@ def app(tmp_path: Path) -> Iterator[App]:
 
 
 def send(app: App, method: str, path: str, content: bytes = b"", token: str | None = TOKEN) -> httpx.Response:
-    with httpx.Client(trust_env=False, timeout=20) as client:
+    with httpx.Client(trust_env=False, verify=plain(), timeout=20) as client:
         headers = {"authorization": f"Bearer {token}"} if token else {}
         return client.request(method, app.url + path, content=content, headers=headers)
 

@@ -22,6 +22,8 @@ from bot.demo.hub import Hub, serve
 from bot.github.manifest import PERMISSIONS
 from tests.world.world import ostler
 
+pytestmark = pytest.mark.sampled
+
 SHOP = "ada/shop"
 SECONDS = 60
 HOME = "your-org/ostler@" + "0" * 40

@@ -19,6 +19,8 @@ import pytest
 from bot.core.events import Answered
 from tests.world.world import CODE, ISSUE, SECONDS, SMALL, Said, World, framing, happy, serve
 
+pytestmark = pytest.mark.sampled
+
 RISKY = f"{ISSUE}\n\nThe security of our tokens depends on it."
 MENDED = CODE.replace("left - right", "left + right")
 QUESTION = b"to decide later: "

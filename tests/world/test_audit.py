@@ -33,6 +33,8 @@ from tests.world.world import (
     serve,
 )
 
+pytestmark = pytest.mark.sampled
+
 RISKY = f"{ISSUE}\n\nThe security of our tokens depends on it."
 SAYS = edit("calc.py", '    """The sum."""\n', '    """The sum, in either order."""\n')
 NO_ORDER = "from calc import add\n\n\ndef test_order_is_said() -> None:\n    assert 'either order' in add.__doc__\n"

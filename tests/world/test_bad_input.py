@@ -33,6 +33,8 @@ from tests.world.world import (
     write,
 )
 
+pytestmark = pytest.mark.sampled
+
 USAGE, ENVIRONMENT = 1, 5
 UNUSED = "Remove unused imports"
 FILES: Mapping[str, str | bytes] = {"calc.py": "import os\n\n\ndef add(left, right):\n    return left - right\n"}

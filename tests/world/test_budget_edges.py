@@ -23,6 +23,8 @@ from tests.world.test_budgets import SMALL_LIMITS, state, told
 from tests.world.test_money import is_mended, is_paused
 from tests.world.world import DONE, FIX, ISSUE, Said, World, approves, audits, builds, drafts, framing, happy, rule, serve
 
+pytestmark = pytest.mark.sampled
+
 SECRET = "ghp_" + "A1b2C3d4" * 4 + "E5f6"
 CRITICAL = "Production down: add() returns the difference, and the financial totals are wrong. add(2, 3) should be 5 and is -1."
 FRACTIONS = (

@@ -21,6 +21,8 @@ from bot.store.journal import read_records
 from tests.world.test_money import bill, is_mended, is_paused
 from tests.world.world import DONE, ISSUE, Rule, Said, Vendors, World, audits, builds, drafts, happy, patch, rule, serve
 
+pytestmark = pytest.mark.sampled
+
 PATCHES = [
     patch("calc.py", "@@ def add\n-    return left - right\n+    return left + right\n"),
     patch(

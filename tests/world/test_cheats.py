@@ -11,6 +11,8 @@ from bot.core.cheats import MINOR, RULES
 from tests.world.test_policy import Scene
 from tests.world.world import FIX, PROOF, SMALL, Json, a_plan, bash, create, edit
 
+pytestmark = pytest.mark.sampled
+
 TEST, MORE = "tests/test_calc.py", "tests/test_more.py"
 ASSERTION = "    assert add(2, 0) == 2\n"
 TESTED = {

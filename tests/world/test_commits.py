@@ -5,12 +5,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from bot.core.changeset import Changeset
 from bot.core.events import ChangesetTaken
 from bot.core.session import asked_at
 from bot.core.triggers import moment
 from tests.world.town import FIXER_BODY, FIXER_TITLE, IMPORTS, Json, Town, town
 from tests.world.world import git
+
+pytestmark = pytest.mark.sampled
 
 SIGNED = "pull_request:\n  commit: signed\n"
 

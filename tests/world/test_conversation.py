@@ -19,6 +19,8 @@ from bot.demo.hub.people import NotAllowed
 from tests.world.town import FIXER_BODY, FIXER_TITLE, IMPORTS, Setup, Town, town
 from tests.world.world import approves, drafts, git, rule
 
+pytestmark = pytest.mark.sampled(of=4)
+
 SETUPS: tuple[Setup, ...] = ("app", "alone")
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 

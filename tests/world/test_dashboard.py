@@ -9,6 +9,8 @@ import pytest
 from tests.world.town import FIXER_BODY, FIXER_TITLE, Town, town
 from tests.world.world import approves, drafts
 
+pytestmark = pytest.mark.sampled
+
 FILES = {"a.py": "import os\n\nA = 1\n", "pyproject.toml": "[tool.ruff]\n"}
 
 

@@ -11,6 +11,8 @@ from bot.core.events import RunRequested
 from bot.github.manifest import PERMISSIONS
 from tests.world.town import Setup, Town, town
 
+pytestmark = pytest.mark.sampled
+
 ASKS = "approval: always\n"
 CALLER = ".github/workflows/ostler.yml"
 

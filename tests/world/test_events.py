@@ -20,6 +20,8 @@ from tests.world.test_who_may_ask import VAGUE, expect_refused_once, sessions
 from tests.world.town import FIXER_BODY, FIXER_TITLE, Setup, Town, town
 from tests.world.trouble import Death, tended
 
+pytestmark = pytest.mark.sampled
+
 NEVER_LOOKS = {"OSTLER_POLL_SECONDS": "600"}
 """An App that looks at workflow runs when it is told of them, and only then."""
 PAUSE = "Pause: start nothing new here"

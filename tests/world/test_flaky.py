@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
 from tests.world.test_run import ONE_HAND, Story, is_done
 from tests.world.world import (
     DONE,
@@ -22,6 +24,8 @@ from tests.world.world import (
     run_checks,
     serve,
 )
+
+pytestmark = pytest.mark.sampled
 
 NEWER = """import pathlib
 

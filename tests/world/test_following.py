@@ -14,6 +14,8 @@ from tests.world.test_conversation import SETUPS, same
 from tests.world.town import FIXER_BODY, FIXER_TITLE, IMPORTS, Setup, Town, town
 from tests.world.world import happy
 
+pytestmark = pytest.mark.sampled
+
 both = pytest.mark.parametrize("setup", SETUPS)
 
 

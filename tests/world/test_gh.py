@@ -28,6 +28,8 @@ from cryptography.x509.oid import NameOID
 
 from tests.world.town import TITLE, Town, town
 
+pytestmark = pytest.mark.sampled
+
 needs_gh = pytest.mark.skipif(shutil.which("gh") is None, reason="GitHub's command line gh is not installed: Debian's package gh")
 GONE = ("connection", "host", "accept-encoding", "transfer-encoding", "content-length")
 """Headers of one connection, which are not passed on."""

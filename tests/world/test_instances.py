@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import closing
 from pathlib import Path
 from zlib import crc32
@@ -11,12 +10,14 @@ import pytest
 
 from bot.store.database import Database
 from bot.store.queue import Queue
+from tests.sampling import whole
 from tests.world.instances import Killer, Statement, two_apps
 from tests.world.test_kill_jobs import PLAIN
 from tests.world.town import FIXER_BODY, FIXER_TITLE, town
 from tests.world.trouble import one_of_each
 
-MATRIX = bool(os.environ.get("MATRIX"))
+pytestmark = pytest.mark.sampled
+
 PARTS = 6
 """All statements at once would take longer than one test may."""
 
@@ -59,7 +60,7 @@ def test_an_instance_dies_at_each_kind_of_write_and_another_goes_on(tmp_path: Pa
     assert len(killer.deaths) >= 4
 
 
-@pytest.mark.skipif(not MATRIX, reason="takes an hour: MATRIX=1 runs it")
+@whole
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("kind", ["before", "after"])
 def test_an_instance_dies_at_every_statement_and_another_goes_on(tmp_path: Path, on_postgres: str, kind: str, part: int) -> None:

@@ -43,6 +43,8 @@ from tests.world.hostile import (
 from tests.world.town import Setup, Story, Town, town
 from tests.world.world import DONE, FIX, PROOF, SMALL, Rule, a_finding, approves, audits, bash, builds, create, drafts
 
+pytestmark = pytest.mark.sampled
+
 SECRETS = {**MODEL_SECRETS, "OSTLER_STATE_KEY": STATE_KEY}
 MAY_WRITE: Mapping[str, set[str]] = {
     "gate": set(),

@@ -1,14 +1,12 @@
 """kill -9 at any moment, then `ostler resume`: the same change, nothing paid twice that was answered, never above the cap.
 
 A session of this file is killed many times over, every `STRIDE` records, at one of `STRIDE` offsets: a record of the journal is
-the last one on disk (`after`), or decided and not written or half written (`before`, `torn`). `make test` kills once at each
-record, at half of the offsets `after` and at the others `before`; with MATRIX=1 each record meets both. See `killer.py`.
+the last one on disk (`after`), or decided and not written or half written (`before`, `torn`). See `killer.py`.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -42,6 +40,8 @@ from tests.world.world import (
     happy,
     serve,
 )
+
+pytestmark = pytest.mark.sampled
 
 KILLER = Path(__file__).with_name("killer.py")
 STRIDE = 6
@@ -136,16 +136,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, int]:
     return tree_of(world, said), len(world.records())
 
 
-# Effects stand at odd places and events at even ones, so halves of neighbours: each holds both.
-HALF = STRIDE // 2
-DEATHS = [
-    pytest.param(modes, offset, id=f"{modes[0]}-{offset}")
-    for modes, first in ((("after",), 0), (("before", "torn"), HALF))
-    for offset in (range(STRIDE) if os.environ.get("MATRIX") else range(first, first + HALF))
-]
-
-
-@pytest.mark.parametrize(("modes", "offset"), DEATHS)
+@pytest.mark.sampled(of=6)
+@pytest.mark.parametrize("offset", range(STRIDE))
+@pytest.mark.parametrize("modes", [("after",), ("before", "torn")], ids=["after", "before"])
 def test_killed_at_every_record_it_ends_the_same(
     tmp_path: Path, whole: tuple[str, int], modes: tuple[str, ...], offset: int
 ) -> None:

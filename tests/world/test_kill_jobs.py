@@ -1,12 +1,11 @@
 """kill -9 of the App, of any job and of its machine, and GitHub in every kind of trouble: in the end everything is there once.
 
-`make test` runs a sample in which every kind of request meets trouble. With MATRIX=1 each request of each job is the last one of
-its process once, before and after it took effect, and each request of each job meets each kind of trouble once, in both set-ups.
+By default every kind of request meets trouble. With MATRIX=1 each request of each job is the last one of its process once, before
+and after it took effect, and each request of each job meets each kind of trouble once, in both set-ups.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from bot.demo.hub.faults import Fault
+from tests.sampling import whole
 from tests.world.town import BODY, FIXER_BODY, FIXER_TITLE, TITLE, Setup, Town, town
 from tests.world.trouble import (
     KINDS,
@@ -30,12 +30,12 @@ from tests.world.trouble import (
 )  # fmt: skip
 from tests.world.world import SMALL, happy
 
-MATRIX = bool(os.environ.get("MATRIX"))
+pytestmark = pytest.mark.sampled
+
 SETUPS: tuple[Setup, Setup] = ("alone", "app")
 PLAIN = {"calc.py": "import os\n\n\nX = 1\n", "pyproject.toml": '[project]\nname = "calc"\nversion = "0.1.0"\n'}
 """Without tests a change is proved quickly: by nothing."""
 COSTS = "budget:\n  money: 40\n"
-whole = pytest.mark.skipif(not MATRIX, reason="takes an hour: MATRIX=1 runs it")
 
 
 @contextmanager

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pytest
+
 from bot.core.events import FixersRan, ToolsUsed
 from tests.world.test_run import ONE_HAND, Story, is_done, needs_a_person
 from tests.world.world import (
@@ -27,6 +29,8 @@ from tests.world.world import (
     run_checks,
     serve,
 )
+
+pytestmark = pytest.mark.sampled
 
 LINTED: Mapping[str, str | bytes] = {
     **SMALL,

@@ -12,6 +12,8 @@ import pytest
 
 from tests.world.world import ISSUE, SMALL, Said, World, git
 
+pytestmark = pytest.mark.sampled
+
 CONFIG = """[project]
 name = "calc"
 version = "0.1.0"

@@ -13,6 +13,8 @@ from tests.world.test_policy import NOT_BELIEVED, SESSIONS, Scene
 from tests.world.watching import listing
 from tests.world.world import DONE, World, a_plan, approves, audits, builds, drafts, edit, serve
 
+pytestmark = pytest.mark.sampled
+
 SOURCES = {
     "Makefile": "test:\n\t@sh check.test.sh\n",
     "sums.sh": "sum() { echo $(($1 + $2)); }\n",

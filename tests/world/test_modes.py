@@ -12,6 +12,8 @@ from tests.world.test_queue import ONE, planned_once
 from tests.world.town import FIXER_BODY, FIXER_TITLE, TITLE, Setup, town
 from tests.world.world import approves, drafts, framing
 
+pytestmark = pytest.mark.sampled
+
 MONEY = "budget: {money: 3}\n"
 
 

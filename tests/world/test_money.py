@@ -19,6 +19,8 @@ from bot.loop.driver import fold
 from tests.rooms.test_config import WRONG_PRICES
 from tests.world.world import BOTH, CODE, ISSUE, Rule, Said, Vendors, World, happy, rule, serve
 
+pytestmark = pytest.mark.sampled
+
 MENDED = CODE.replace("left - right", "left + right")
 
 

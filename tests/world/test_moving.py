@@ -33,6 +33,8 @@ from tests.world.world import (
     serve,
 )
 
+pytestmark = pytest.mark.sampled
+
 ASKS: Mapping[str, str | bytes] = {**SMALL, ".github/ostler.yml": "approval: always\n"}
 MENDED = CODE.replace("left - right", "left + right")
 CLASH = CODE.replace("left - right", "left - right + 0")

@@ -12,6 +12,8 @@ from tests.world.test_conversation import SETUPS, approve, only, same
 from tests.world.town import BODY, TITLE, Setup, town
 from tests.world.world import a_plan, approves, happy, rule
 
+pytestmark = pytest.mark.sampled
+
 both = pytest.mark.parametrize("setup", SETUPS)
 
 

@@ -37,6 +37,8 @@ from tests.world.world import (
     write,
 )
 
+pytestmark = pytest.mark.sampled
+
 BREAKS = edit("calc.py", "    return left - right\n", "    return left * right + 1\n")
 """Fails the one test there is."""
 POLICY, NOT_BELIEVED = 4, 2

@@ -22,11 +22,13 @@ from bot.github.manifest import PERMISSIONS
 from bot.store.database import Database
 from bot.store.inbox import Inbox
 from bot.store.queue import Queue
+from tests.sampling import whole
 from tests.world.test_kill_jobs import PLAIN
 from tests.world.town import FIXER_BODY, FIXER_TITLE, MEMBERS, Town, town
 from tests.world.trouble import processes_of
 
-MATRIX = bool(os.environ.get("MATRIX"))
+pytestmark = pytest.mark.sampled
+
 TOKEN = "a-token-for-the-queue-of-one-stand-in-only"
 TWO = "approval: always\nqueue: {per_repository: 2}\n"
 ONE = "approval: always\n"
@@ -84,7 +86,7 @@ def planned_once(there: Town, number: int) -> None:
     assert told.state_labels == ["ostler:awaiting-approval"]
 
 
-@pytest.mark.parametrize("number", [8, pytest.param(20, marks=pytest.mark.skipif(not MATRIX, reason="MATRIX=1 runs it"))])
+@pytest.mark.parametrize("number", [8, pytest.param(20, marks=whole)])
 def test_labels_while_the_app_is_down_all_run_once(tmp_path: Path, number: int) -> None:
     """In each repository by priority and in the order of the labels, in no more workflow runs at a time than it allows."""
     levels = ((), ("Low",), ("priority:HIGH",), ("cleanup", "p0"))

@@ -9,6 +9,8 @@ import pytest
 
 from tests.world.world import CODE, ISSUE, World, happy, serve
 
+pytestmark = pytest.mark.sampled
+
 SUM = "    return left + right"
 
 

@@ -10,6 +10,8 @@ import pytest
 from tests.world.test_conversation import SETUPS
 from tests.world.town import FIXER_BODY, FIXER_TITLE, IMPORTS, Setup, Town, town
 
+pytestmark = pytest.mark.sampled
+
 
 def said(there: Town, number: int, text: str) -> str:
     """The answer to a command of ada's."""

@@ -42,6 +42,8 @@ from tests.world.world import (
     view,
 )
 
+pytestmark = pytest.mark.sampled
+
 KEYS = {
     "session", "run_state", "outcome", "branch", "base_sha", "head_sha", "changeset_digest", "plan_digest", "cost_usd", "tokens",
     "cache_hit_rate", "calls", "checks", "findings", "audit",

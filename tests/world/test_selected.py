@@ -6,6 +6,8 @@ import gzip
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
 from bot.core.events import ToolsUsed
 from tests.world.world import (
     DONE,
@@ -24,6 +26,8 @@ from tests.world.world import (
     run_checks,
     serve,
 )
+
+pytestmark = pytest.mark.sampled
 
 SOURCES: Mapping[str, str] = {
     **SMALL,

@@ -16,6 +16,8 @@ import pytest
 from tests.house.tree import ROOT
 from tests.world.world import ISSUE, SMALL, World, happy, rule, serve
 
+pytestmark = pytest.mark.sampled
+
 KILLER = Path(__file__).with_name("killer.py")
 PAUSED_CAP = "0.01"
 

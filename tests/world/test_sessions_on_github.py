@@ -11,6 +11,8 @@ from tests.world.test_conversation import SETUPS
 from tests.world.town import FIXER_BODY, FIXER_TITLE, IMPORTS, Setup, Town, town
 from tests.world.world import happy
 
+pytestmark = pytest.mark.sampled
+
 
 def answers(there: Town, number: int) -> list[str]:
     return [comment["body"].partition("\n")[2].strip() for comment in there.story(number).replies]

@@ -9,6 +9,8 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 from bot.core.budget import Cap
 from bot.core.events import AllowanceGiven, Resumed
 from bot.core.experience import RunCost
@@ -16,6 +18,8 @@ from bot.store.accounts import Accounts
 from bot.store.database import Database
 from tests.world.test_money import bill
 from tests.world.town import Json, Town, town
+
+pytestmark = pytest.mark.sampled
 
 TOKEN = "a-token-for-the-figures-of-one-stand-in-only"
 SWEEPS = {"OSTLER_SWEEP_MINUTES": "0.02"}

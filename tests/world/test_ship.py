@@ -11,6 +11,8 @@ from tests.world.test_conversation import SETUPS, only, same
 from tests.world.town import IMPORTS, Setup, town
 from tests.world.world import builds, create, drafts, happy
 
+pytestmark = pytest.mark.sampled
+
 STOP_LOSS = "approval: never\nbudget:\n  multiplier: 0.005\n  thresholds: {hard_cap_factor: 100}\n"
 
 

@@ -13,6 +13,8 @@ from tests.world.test_conversation import SETUPS
 from tests.world.town import BODY, TITLE, Setup, town
 from tests.world.world import framing, happy
 
+pytestmark = pytest.mark.sampled
+
 
 @pytest.mark.parametrize("setup", SETUPS)
 def test_a_cheaper_class_and_fewer_phases_from_the_next_job_on(tmp_path: Path, setup: Setup) -> None:

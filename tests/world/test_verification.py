@@ -11,6 +11,8 @@ from tests.world.test_ladder import tell
 from tests.world.test_run import ONE_HAND, is_done
 from tests.world.world import DONE, FIX, ISSUE, PROOF, SMALL, World, approves, audits, builds, drafts, edit, framing, happy, serve
 
+pytestmark = pytest.mark.sampled
+
 OWN = """
 approval: never
 verify:

@@ -23,6 +23,8 @@ from bot.core.triggers import VOID
 from bot.demo.hub.people import NotAllowed
 from tests.world.town import APPROVE, BODY, FIXER_BODY, FIXER_TITLE, IMPORTS, MEMBERS, SECONDS, TITLE, Setup, Town, town
 
+pytestmark = pytest.mark.sampled
+
 SETUPS: tuple[Setup, ...] = ("app", "alone")
 VAGUE = "Improve it"
 """Too little to plan: a session that starts and is over before a model is asked, and so the cheapest."""

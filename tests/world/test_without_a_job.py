@@ -12,6 +12,8 @@ from bot.core.jobs import Job
 from tests.world.hostile import NOTES, NOTES_BODY, NOTES_RULES, NOTES_TITLE, without
 from tests.world.town import Story, Town, town
 
+pytestmark = pytest.mark.sampled
+
 SECONDS = 120
 TO_THE_END = (Job.GATE, Job.POST, Job.AUDIT, Job.CONCLUDE)
 """Where the workflow runs that go on by themselves are waited for too. The others' do the same: they lack the same job."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import secrets
 import signal
@@ -12,6 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -59,6 +59,12 @@ class AppCredentials:
 
 def real_time() -> datetime:
     return datetime.now(UTC)
+
+
+@cache
+def _app_key(number: int) -> rsa.RSAPrivateKey:
+    """The key of a hub's first App, its second one and so on: made once for the process, as it takes longer than requests."""
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
 @dataclass(slots=True)
@@ -195,14 +201,14 @@ class Hub:
 
     def app(self, slug: str, webhook_url: str | None, secret: str = "", events: list[str] | None = None) -> AppCredentials:
         """Register an App. `secret` signs its webhooks (made up when empty); `events` None: all that its permissions allow."""
-        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         encoding, plain = serialization.Encoding.PEM, serialization.NoEncryption()
-        pem = key.private_bytes(encoding, serialization.PrivateFormat.TraditionalOpenSSL, plain).decode()
-        public = key.public_key().public_bytes(encoding, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
         secret = secret or secrets.token_hex(20)
         with self.state.lock:
+            key = _app_key(len(self.state.apps))
+            pem = key.private_bytes(encoding, serialization.PrivateFormat.TraditionalOpenSSL, plain).decode()
+            public = key.public_key().public_bytes(encoding, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
             # Clients keep tokens by the App's id, some of them for the whole process: no two hubs may give the same one.
-            app_id = 1_000_000 + int.from_bytes(hashlib.sha256(public.encode()).digest()[:4]) % 8_999_999
+            app_id = 1_000_000 + secrets.randbelow(8_999_999)
             made = App(
                 app_id, slug, self.user("github", "Organization"), self.user(f"{slug}[bot]", "Bot"),
                 public, webhook_url, secret, self.now(), events=list(events or []),
