@@ -335,7 +335,10 @@ def test_only_the_change_changes(
     lines, block = drawn
     damaged = damage(rng, block, "#")
     text = bom + newline.join(lines) + (newline if final else "")
-    done = apply(text, _sides(damaged)) if damaged else None
+    edit = _sides(damaged) if damaged else None
+    if edit is None or (edit.search in "\n".join(lines) and edit.search.split("\n")[0] not in lines):
+        return  # without its first letter it is what stands there from the second on, and that is what is replaced
+    done = apply(text, edit)
     if not isinstance(done, Applied):
         return
     assert done.text.startswith(bom)
