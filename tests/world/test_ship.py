@@ -21,11 +21,11 @@ def test_the_work_of_a_session_that_waits_is_had_as_a_draft_and_gone_on_with(tmp
     """At its stop-loss a session has built and not proved. tess may not ask; then ada does, and has a fixer go on from there."""
     with town(tmp_path, setup, files=IMPORTS, config=STOP_LOSS) as there:
         number = there.ask()
-        there.settle()
+        there.settle(600)
         told = there.story(number)
         assert told.state["waits"] == "overrun"
         there.say(number, "/ostler ship", by="tess")
-        there.settle()
+        there.settle(600)
         assert there.story(number).pulls == []
         asked = len(there.scene.vendors.journal())
 
@@ -34,7 +34,7 @@ def test_the_work_of_a_session_that_waits_is_had_as_a_draft_and_gone_on_with(tmp
             there.press(number, "ship")
         else:
             there.say(number, "/ostler ship")
-        there.settle()
+        there.settle(600)
         told = there.story(number)
         (pull,) = told.pulls
         assert (pull["draft"], pull["title"]) == (True, "fix: add() returns the difference (not proved)")
@@ -52,13 +52,13 @@ def test_the_work_of_a_session_that_waits_is_had_as_a_draft_and_gone_on_with(tmp
 
         there.say(number, "/ostler ship")
         there.say(number, "/ostler retry")
-        there.settle()
+        there.settle(600)
         shipped, retried = (comment["body"].partition("\n")[2].strip() for comment in there.story(number).replies)
         assert shipped == f"It is delivered: see pull request `#{pull['number']}`."
         assert retried == f"It was shipped: say on `#{pull['number']}` what it lacks, with `/ostler fix TEXT`."
 
         there.say(pull["number"], "/ostler fix Remove unused imports")
-        there.settle()
+        there.settle(600)
         told = there.story(number)
         assert told.state["run_state"] == "DONE_SUCCESS"
         assert told.state_labels == ["ostler:in-review"]
@@ -71,10 +71,10 @@ def test_what_may_not_land_is_not_shipped(tmp_path: Path, setup: Setup) -> None:
     rules = [drafts(), *builds([create("migrations/1.py", "x = 1\n")], "Done."), *happy()]
     with town(tmp_path, setup, rules=rules, config="approval: never\npaths: {deny: ['migrations/*']}\n") as there:
         number = there.ask()
-        there.settle()
+        there.settle(600)
         assert there.story(number).state["run_state"] == "DONE_FAILED_POLICY_VIOLATION"
         there.say(number, "/ostler ship")
-        there.settle()
+        there.settle(600)
         told = there.story(number)
         assert "There is nothing to ship: the change was refused" in only(told.replies)
         assert (told.pulls, told.state["shipped_by"]) == ([], "")

@@ -23,13 +23,13 @@ def test_a_cheaper_class_and_fewer_phases_from_the_next_job_on(tmp_path: Path, s
     config = "approval: never\nbudget: {money: 0.005}\n"
     with town(tmp_path, setup, rules=[spec, *happy()], config=config) as there:
         number = there.ask(TITLE, f"{BODY}. Mind the performance.")
-        there.settle()
+        there.settle(600)
         before = there.story(number).state
         assert (before["waits"], before["floor"]) == ("budget", "fast")
         there.say(number, "/ostler model fast", by="tess")
         for words in ("model fast", "skip strategize", "skip Think"):
             there.say(number, f"/ostler {words}", by="bob")
-        there.settle()
+        there.settle(600)
         told = there.story(number)
         assert [comment["body"].partition("\n")[2].strip() for comment in told.replies] == [
             "From the next job on, planner and builder are of class `fast`. Who judges their work stays the same.",
@@ -41,7 +41,7 @@ def test_a_cheaper_class_and_fewer_phases_from_the_next_job_on(tmp_path: Path, s
         assert there.scene.vendors.journal() == []
 
         there.say(number, "/ostler budget +3")
-        there.settle()
+        there.settle(600)
         there.expect_one(number)
         said = [record.item for record in there.records(number) if isinstance(record.item, ClassChosen | PhaseSkipped)]
         skips = [PhaseSkipped(kind, "bob") for kind in (Kind.STRATEGIZE, Kind.THINK)]
