@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-OF = 8
+OF = 10
 """For less than 15 minutes on two cores, gates included."""
 MATRIX = bool(os.environ.get("MATRIX"))
 whole = pytest.mark.skipif(not MATRIX, reason="takes an hour: MATRIX=1 runs it")

@@ -81,7 +81,11 @@ def test_every_recorded_delivery_is_kept_or_ignored_with_a_reason(app: App) -> N
         assert app.deliver(content, event=event, guid=f"g-{number}").status_code in (202, 204), (event, content[:300])
     told = [fact for fact in app.facts if isinstance(fact, Delivered)]
     assert all(fact.outcome == "stored" or (fact.outcome == "ignored" and fact.why) for fact in told)
-    assert {fact.event for fact in told if fact.outcome == "stored"} == {"installation", "installation_repositories"}
+    assert {fact.event for fact in told if fact.outcome == "stored"} == {
+        "installation",
+        "installation_repositories",
+        "pull_request_review",
+    }
     work_off(app)
     assert nothing_happened(app)
     assert not any(isinstance(fact, Trouble) for fact in app.facts)

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from bot.core.session import SessionState
 from bot.demo.hub import artifacts
 from bot.demo.hub.platform import HubPlatform
@@ -33,6 +35,8 @@ from tests.world.hostile import (
     watched,
 )
 from tests.world.town import Town, town
+
+pytestmark = pytest.mark.sampled(of=4)
 
 CALLS = 5
 """What a session over NOTES asks models: draft, review, two turns of the build, audit."""
