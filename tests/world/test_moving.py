@@ -23,6 +23,7 @@ from tests.world.world import (
     Said,
     World,
     a_finding,
+    a_plan,
     approves,
     audits,
     bash,
@@ -180,7 +181,8 @@ def test_a_merge_that_breaks_tests_is_not_delivered(tmp_path: Path) -> None:
 
 def test_what_a_model_mends_after_a_merge_is_audited_like_any_work(tmp_path: Path) -> None:
     mends = edit("back.py", "add(left, right)", "left - right")
-    rules = [drafts(), approves(), *builds([mends], DONE, brief="test_back"), *builds([FIX, PROOF], DONE), audits(), audits()]
+    plan = drafts(a_plan("calc.py", "tests/test_calc.py", "back.py"))
+    rules = [plan, approves(), *builds([mends], DONE, brief="test_back"), *builds([FIX, PROOF], DONE), audits(), audits()]
     told = tell(tmp_path, rules, BACK)
     assert is_on_the_new_base(told), told.said
     assert "return left - right" in told.delivered("back.py")
