@@ -196,7 +196,8 @@ class TestShape:
     def test_name(self):
         assert Shape().name() == "shape"
 """,
-    "tests/test_outside.py": """import pathlib
+    "tests/test_outside.py": """import contextlib
+import pathlib
 import subprocess
 import sys
 
@@ -211,6 +212,9 @@ def test_apart():
 
 def test_tools():
     assert subprocess.run(["true"]).returncode == 0
+    for tool in ("git", "hg", "file"):  # what plugins of pytest and `platform` ask about the machine and the checkout
+        with contextlib.suppress(FileNotFoundError):
+            subprocess.run([tool, "--version"])
     assert subprocess.run("echo '$(x);' \\"a b\\"", shell=True).returncode == 0
 
 

@@ -130,7 +130,8 @@ FOREIGN = ("site-packages", "dist-packages", "node_modules")
 STARTS = set("subprocess.Popen os.system os.fork os.forkpty os.posix_spawn os.spawn os.exec pty.spawn".split())
 LISTS = {"os.listdir", "os.scandir"}
 TOOLS = set(
-    "uname ldconfig getconf git locale stty tput cat less more true false echo ls sleep head tail wc sort grep sed which".split()
+    "uname ldconfig getconf git hg file locale stty tput cat less more true false echo ls sleep head tail wc sort grep sed "
+    "which".split()
 )
 SHELLS = {"sh", "bash", "dash"}
 QUOTED = "'[^']*'|\"[^\"$`]*\""
